@@ -286,3 +286,56 @@ def test_error_rate_equals_its_bound_by_the_divergence_on_pairs():
     lang = pairs(2)
     bound = -np.expm1(-4 * exact.true_excess(lang, 4, reveal))
     assert exact.sequence_error_rate(lang, 4, reveal) == pytest.approx(bound, abs=TIGHT)
+
+
+# A given order
+
+
+@st.composite
+def orders(draw, length):
+    """Steps of `length` tokens, with gaps in the numbering."""
+    return np.array(draw(st.lists(st.integers(0, 4), min_size=length, max_size=length)))
+
+
+@relaxed
+@given(worlds(), st.data())
+def test_law_in_order_is_the_product_of_answers_step_by_step(world, data):
+    lang, length = world
+    steps = data.draw(orders(length))
+    x, p = exact.law_in_order(lang, steps)
+    expected = np.ones(len(x))
+    for i in range(length):
+        xt = np.where(steps < steps[i], x, lang.mask_id)
+        expected *= lang.posterior(xt, off_support="local")[np.arange(len(x)), i, x[:, i]]
+    assert np.abs(p - expected).max() < TIGHT
+    assert p.sum() == pytest.approx(1, abs=TIGHT)
+
+
+@relaxed
+@given(chains(max_length=7), st.data())
+def test_error_rate_in_order_of_a_chain_is_that_of_its_law(world, data):
+    lang, length = world
+    steps = data.draw(orders(length))
+    x, p = exact.law_in_order(lang, steps)
+    wrong = p[np.isneginf(lang.log_prob(x))].sum()
+    found = exact.sequence_error_rate_in_order(lang, steps)
+    assert found == pytest.approx(wrong, abs=TIGHT)
+
+
+def test_error_rate_is_the_mean_over_orders():
+    """Drawn steps are given steps, averaged over the draw."""
+    lang, length, w = random_ngram(2, 3, 0.3, 4), 4, np.array([0.2, 0.5, 0.3])
+    mean = sum(
+        w[list(sigma)].prod() * exact.sequence_error_rate_in_order(lang, np.array(sigma))
+        for sigma in product(range(3), repeat=length)
+    )
+    reveal = np.array([0.2, 0.5 / 0.8, 1.0])
+    assert exact.sequence_error_rate(lang, length, reveal) == pytest.approx(mean, abs=TIGHT)
+
+
+def test_error_rate_in_order_of_other_languages_is_by_enumeration():
+    assert exact.sequence_error_rate_in_order(pairs(3), [0, 0, 0, 1]) == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="enumerated"):
+        exact.sequence_error_rate_in_order(pairs(16), np.arange(8))
+    with pytest.raises(ValueError, match="steps"):
+        exact.sequence_error_rate_in_order(renewal_chain(), [0.5, 1])

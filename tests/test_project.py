@@ -21,7 +21,7 @@ import mdm_lab
 PACKAGE = ROOT / "mdm_lab"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up: a module imports only what stands before it. Up to `exact` none needs torch.
-NUMPY_ONLY = ["checks", "posterior", "languages", "schedules", "information", "exact"]
+NUMPY_ONLY = ["checks", "posterior", "languages", "schedules", "orders", "information", "exact"]
 FLOORS = [
     *NUMPY_ONLY,
     *("tensors", "forward", "reverse", "denoisers", "samplers", "transformer", "autoregressive"),

@@ -17,8 +17,9 @@ gives no evidence.
 import numpy as np
 
 from mdm_lab.checks import check_positive_int, check_reveal, check_tokens
+from mdm_lab.exact.bridges import neighbour_masses
 from mdm_lab.exact.push_forward import push_forward
-from mdm_lab.information.chain import is_chain, powers, require_chain
+from mdm_lab.information.chain import is_chain, powers
 
 CHUNK = 2**23  # array entries that log_prob may hold at a time
 
@@ -71,13 +72,9 @@ class _ValidRecursion:
     """
 
     def __init__(self, lang, max_length):
-        initial, transition = require_chain(lang, "this recursion", "use push_forward")
         length = self.length = check_positive_int(max_length, "max_length")
-        v = self.v = len(initial)
-        p = powers(transition, length + 2)
-        ahead = np.concatenate([p[1:], (initial @ p[:-1])[:, None]], axis=1)  # (L+1, V+1, V)
-        behind = np.concatenate([p[1:], np.ones((length + 1, v, 1))], axis=2)  # (L+1, V, V+1)
-        mass = np.concatenate([ahead, np.ones((length + 1, v + 1, 1))], axis=2)
+        ahead, behind, mass = neighbour_masses(lang, length)
+        v = self.v = lang.vocab_size
         inverse = np.divide(1, mass, out=np.zeros_like(mass), where=mass > 0)
         self.bridge = np.zeros((length, v + 1, v + 1, length * v))
         for m in range(1, length + 1):

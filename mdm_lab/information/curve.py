@@ -123,13 +123,31 @@ def total_entropy(lang, length):
         return float(entropy(enumerated(lang, length).ravel()))
 
 
-def pair_information(lang, length):
-    """sum_{i<j} I(X_i; X_j), nats, exactly: -f'(0) / 2. For chains and enumerable worlds."""
+def pair_information(lang, length, u=0.0):
+    """sum_{i<j} E I(X_i; X_j | each other token visible with chance u) = -f'(u) / 2, nats, exactly.
+
+    In the shape of u. For chains and enumerable worlds.
+    """
+    u = check_range(u, "u", 0, 1)
     if is_chain(lang):
-        alone, pairs = _chain_sums(lang, length)
-        return float(np.arange(length) @ alone - pairs.sum())
-    means = _subset_entropies(lang, length)
-    return float(comb(length, 2) * (2 * means[1] - means[2])) if length > 1 else 0.0
+        return _chain_pair_information(lang, length, u)
+    bends = np.diff(_subset_entropies(lang, length), 2)
+    sizes = np.arange(len(bends))
+    ways = np.array([comb(length - 2, s) for s in sizes], dtype=np.float64)
+    seen = u[..., None] ** sizes * (1 - u[..., None]) ** (length - 2 - sizes)
+    return -comb(length, 2) * (seen * ways) @ bends
+
+
+def _chain_pair_information(lang, length, u):
+    """-F''/2, where F is that of `_chain_curve`."""
+    alone, pairs = _chain_sums(lang, length)
+    d, visible = np.arange(length), u[..., None]  # d tokens are hidden in between
+    hidden = (1 - visible) ** d
+    first = np.where(d > 0, -d * (1 - visible) ** np.maximum(d - 1, 0), 0)
+    second = np.where(d > 1, d * (d - 1) * (1 - visible) ** np.maximum(d - 2, 0), 0)
+    out = (2 * first + visible * second) @ alone
+    bend = 2 * hidden + 4 * visible * first + visible**2 * second
+    return -(out + bend[..., :-1] @ pairs) / 2
 
 
 def end_points(lang, length):

@@ -52,15 +52,33 @@ def optimal_reveal(curve, steps):
     slope = f.deriv()
     if steps == 1 or not (f(0.0) > f(1.0)):
         return reveal_from_widths(np.full(steps, 1 / steps))
-    grid = np.linspace(0, 1, 4097)
-    density = np.sqrt(np.maximum(-slope(grid), 0))
-    mass = np.concatenate([[0], np.cumsum(density[1:] + density[:-1])])
     uniform = np.linspace(0, 1, steps + 1)
-    limit = np.interp(uniform * mass[-1], mass, grid)
-    limit[[0, -1]] = 0, 1
+    limit = _equal_mass(lambda u: np.sqrt(np.maximum(-slope(u), 0)), steps)
     ends = [_newton(f, slope, start) for start in (uniform, limit)]
     best = min(ends, key=lambda u: _left_sum(f, u))
     return reveal_from_widths(np.diff(best))
+
+
+def reveal_by_density(density, steps):
+    """The reveal list (steps,) with widths inversely proportional to a density >= 0 on [0, 1].
+
+    Each step takes the same share of the density's mass: w_k density(u_k) is nearly constant. With
+    the square root of g it minimises sum_k w_k^2 g(u_k) for many steps (prop-schedules): g the
+    `impossible_pair_curve` for SER and KL(q || p), -f'/2 for the factorisation error.
+    """
+    return reveal_from_widths(np.diff(_equal_mass(density, check_positive_int(steps, "steps"))))
+
+
+def _equal_mass(density, steps):
+    """Breakpoints u (steps+1,), between neighbours of which the density has equal masses."""
+    grid = np.linspace(0, 1, 4097)
+    height = np.asarray(density(grid), dtype=np.float64)
+    if not np.isfinite(height).all() or (height < 0).any() or not height.any():
+        raise ValueError("density must be finite, at least 0 and not 0 everywhere on [0, 1]")
+    mass = np.concatenate([[0], np.cumsum(height[1:] + height[:-1])])
+    u = np.interp(np.linspace(0, mass[-1], steps + 1), mass, grid)
+    u[[0, -1]] = 0, 1
+    return u
 
 
 def _smooth(curve):

@@ -13,7 +13,7 @@ from math import comb
 
 import numpy as np
 
-from mdm_lab.checks import check_positive_int
+from mdm_lab.checks import check_positive_int, check_range
 from mdm_lab.information.chain import powers, require_chain
 from mdm_lab.information.curve import enumerated, subset_marginals
 
@@ -24,16 +24,34 @@ MAX_DISTANCE = 2000
 def impossible_pair_mass(lang, length):
     r"""K1 of a world that can be enumerated: lim N SER = lim N KL(q || p), N uniform steps.
 
-    A set of s other tokens is visible, and these two masked, with chance
-    \int u^s (1-u)^{length-2-s} du = 1 / ((length-1) comb(length-2, s)).
+    The integral of `impossible_pair_curve`: a set of s other tokens is visible, and these two
+    masked, with chance \int u^s (1-u)^{length-2-s} du = 1 / ((length-1) comb(length-2, s)).
     """
-    length, total = check_positive_int(length, "length"), 0.0
+    sums = _pair_sums(lang, length)
+    weights = [(length - 1) * comb(length - 2, s) for s in range(len(sums))]
+    return float((sums / weights).sum()) if len(sums) else 0.0
+
+
+def impossible_pair_curve(lang, length, u):
+    """g(u) = sum_{i<j} E M_ij(S_u), S_u each other token with chance u; in the shape of u.
+
+    With max_k w_k -> 0 both SER and KL(q || p) are sum_k w_k^2 g(u_k) to first order
+    (thm-first-order). Worlds that can be enumerated.
+    """
+    u = check_range(u, "u", 0, 1)
+    sums = _pair_sums(lang, length)
+    sizes = np.arange(len(sums))
+    return u[..., None] ** sizes * (1 - u[..., None]) ** (length - 2 - sizes) @ sums
+
+
+def _pair_sums(lang, length):
+    """(length-1,): the sum of M_ij(S) over all pairs and all sets S of s others, s = 0, 1, ..."""
+    total = np.zeros(check_positive_int(length, "length") - 1)
     for law in subset_marginals(enumerated(lang, length)):
         if law.ndim >= 2:
-            weight = 1 / ((length - 1) * comb(length - 2, law.ndim - 2))
             pairs = ((i, j) for j in range(law.ndim) for i in range(j))
-            total += weight * sum(_outside(law, i, j) for i, j in pairs)
-    return float(total)
+            total[law.ndim - 2] += sum(_outside(law, i, j) for i, j in pairs)
+    return total
 
 
 def _outside(law, i, j):

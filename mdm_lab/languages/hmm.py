@@ -1,4 +1,4 @@
-"""Hidden Markov models, and the counterexample `pairs`."""
+"""Hidden Markov models, and two counterexamples: `pairs` and `shared_bits`."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -160,6 +160,39 @@ def pairs(vocab_size=16):
         initial=np.concatenate([np.full(v, 1 / v), np.zeros(v)]),
         transition=np.block([[none, same], [uniform, none]]),
         emission=np.concatenate([same, same]),
+    )
+
+
+def shared_bits(reach=2):
+    """The HMM over 4^reach tokens in which each token shares a bit with each of its neighbours.
+
+    A token holds 2 reach fair bits: one shared with each of the `reach` tokens before it and one
+    with each of the `reach` after it. All bits are independent. 16 tokens at reach = 2; reach is 1,
+    2 or 3. Token = the bits as a binary number: those shared with the tokens 1, ..., reach places
+    before come first, then those shared with the tokens 1, ..., reach places after.
+
+    A state is the set of bits that reach across or end at a position, bit[a, b] with a tokens back
+    and b ahead, a + b <= reach.
+    """
+    reach = check_positive_int(reach, "reach")
+    if reach > 3:
+        raise ValueError(f"reach must be 1, 2 or 3, else the states are too many; got {reach}")
+    spans = [(a, b) for a in range(reach + 1) for b in range(reach + 1) if 0 < a + b <= reach]
+    states = np.indices((2,) * len(spans)).reshape(len(spans), -1).T
+    bit = {span: states[:, k] for k, span in enumerate(spans)}
+    before = [bit[d, 0] for d in range(1, reach + 1)]
+    after = [bit[0, d] for d in range(1, reach + 1)]
+    token = sum(b << k for k, b in enumerate(reversed([*before, *after])))
+    # bit[a, b] is bit[a - 1, b + 1] one token earlier; those with a = 0 are new, fair coins
+    old = [(np.array(bit[a, b]), np.array(bit[a - 1, b + 1])) for a, b in spans if a > 0]
+    agree = np.ones((len(states),) * 2, dtype=bool)
+    for now, earlier in old:
+        agree &= earlier[:, None] == now[None]
+    uniform = np.full(len(states), 1 / len(states))
+    return HMM(
+        initial=uniform,
+        transition=agree / agree.sum(axis=1, keepdims=True),
+        emission=np.eye(4**reach)[token],
     )
 
 
