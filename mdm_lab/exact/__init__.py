@@ -8,7 +8,12 @@ from mdm_lab.exact.chain import (
     true_excess_estimate,
     valid_log_probabilities,
 )
-from mdm_lab.exact.extrapolation import Extrapolation, extrapolate, pairs_sequence_error_rate
+from mdm_lab.exact.extrapolation import (
+    Extrapolation,
+    extrapolate,
+    pairs_sequence_error_rate,
+    shared_bits_sequence_error_rate,
+)
 from mdm_lab.exact.order import law_in_order, sequence_error_rate_in_order
 from mdm_lab.exact.push_forward import push_forward
 
@@ -22,6 +27,7 @@ __all__ = [
     "push_forward",
     "sequence_error_rate",
     "sequence_error_rate_in_order",
+    "shared_bits_sequence_error_rate",
     "true_excess",
     "true_excess_estimate",
     "valid_log_probabilities",

@@ -1,5 +1,6 @@
-"""SER at lengths beyond the recursion, and the one language whose SER has a closed form."""
+"""SER at lengths beyond the recursion, and of the two languages that have a law of their own."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,3 +74,32 @@ def pairs_sequence_error_rate(vocab_size, length, reveal):
     blocks = check_positive_int(length, "length") // 2
     same_step = (widths(reveal) ** 2).sum()
     return float(-np.expm1(blocks * np.log1p(-(1 - 1 / v) * same_step)))
+
+
+def shared_bits_sequence_error_rate(reach, length, steps):
+    r"""SER of `shared_bits(reach)` with the exact denoiser and `steps` uniform steps (eq-bits).
+
+    1 - E 2^{-D}, D the number of pairs of tokens at most `reach` apart that share a step. From
+    left to right, with the chance of each pattern of equal steps among the last `reach` tokens:
+    O(length) for a given reach. reach = 1, 2 or 3, as for the language.
+    """
+    reach = check_positive_int(reach, "reach")
+    if reach > 3:
+        raise ValueError(f"reach must be 1, 2 or 3; got {reach}")
+    steps = check_positive_int(steps, "steps")
+    right = {(): 1.0}  # chance of a possible text so far, by the pattern, numbered from 0
+    for _ in range(check_positive_int(length, "length")):
+        ahead = defaultdict(float)
+        for last, chance in right.items():
+            seen = len(set(last))
+            for step in range(seen):  # the new token shares one of the steps seen
+                ahead[_pattern(last, step, reach)] += chance / steps * 0.5 ** last.count(step)
+            ahead[_pattern(last, seen, reach)] += chance * max(0.0, 1 - seen / steps)
+        right = ahead
+    return float(max(0.0, 1 - sum(right.values())))
+
+
+def _pattern(last, step, reach):
+    """The last `reach` of (*last, step), renumbered 0, 1, ... in the order of appearance."""
+    number = {}
+    return tuple(number.setdefault(s, len(number)) for s in (*last, step)[-reach:])
