@@ -13,7 +13,9 @@ from mdm_lab.information import (
     end_points,
     factorisation_error,
     factorisation_error_estimate,
+    factorisation_error_in_order,
     first_order_excess,
+    impossible_pair_curve,
     impossible_pair_mass,
     information_curve,
     information_curve_enumerated,
@@ -21,6 +23,7 @@ from mdm_lab.information import (
     kappa,
     optimal_reveal,
     pair_information,
+    reveal_by_density,
 )
 from mdm_lab.information import estimate as estimation
 from mdm_lab.information.curve import is_small, total_entropy
@@ -163,6 +166,48 @@ def test_pair_information_is_the_slope_at_zero(world):
     assert (4 * f[1] - 3 * f[0] - f[2]) / (2 * step) == pytest.approx(-2 * truth, abs=1e-6)
 
 
+def brute_pair_information(lang, length, u):
+    """sum_{i<j} E I(X_i; X_j | X_S), from the posteriors: H(X_i | x_S) - H(X_i | x_S, X_j)."""
+    x, q = lang.enumerate(length)
+    x, q, total = x[q > 0], q[q > 0], 0.0
+    for visible in product([False, True], repeat=length):
+        visible, seen = np.array(visible), sum(visible)
+        hidden = np.flatnonzero(~visible)
+        alone = entropy(lang.posterior(np.where(visible, x, lang.mask_id)))
+        for j in hidden:
+            with_j = visible | (np.arange(length) == j)
+            told = alone - entropy(lang.posterior(np.where(with_j, x, lang.mask_id)))
+            mean = q @ told[:, hidden[hidden < j]].sum(axis=1)
+            total = total + mean * u**seen * (1 - u) ** (length - 2 - seen)
+    return total
+
+
+@relaxed
+@given(worlds())
+def test_pair_information_is_its_definition_at_every_level(world):
+    lang, length = world
+    inside = U[1:-1]
+    truth = brute_pair_information(lang, length, inside) if length > 1 else 0 * inside
+    assert np.abs(pair_information(lang, length, inside) - truth).max() < 1e-9
+    ends = pair_information(lang, length, U[[0, -1]])
+    near = pair_information(lang, length, np.array([1e-9, 1 - 1e-9]))
+    assert ends == pytest.approx(near, abs=1e-5)
+
+
+def test_pair_information_of_a_long_chain_is_half_the_slope_and_keeps_the_shape():
+    lang, step = NGram.random(2, 4, prune=0.1, rng=2), 1e-4
+    u = np.array([[0.2, 0.5], [0.7, 0.9]])
+    slope = information_curve(lang, 60, u + step) - information_curve(lang, 60, u - step)
+    told = pair_information(lang, 60, u)
+    assert told.shape == (2, 2)
+    assert told == pytest.approx(-slope / (4 * step), rel=1e-4)
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    total = weights / 2 @ pair_information(lang, 60, (1 + nodes) / 2)
+    assert total == pytest.approx(first_order_excess(lang, 60))
+    with pytest.raises(ValueError, match="u must lie in"):
+        pair_information(lang, 60, 1.5)
+
+
 def test_what_is_not_exact_is_refused_and_the_estimate_named():
     with pytest.raises(ValueError, match=r"use information_curve_estimate\(lang, length, u, num"):
         information_curve(NGram.random(3, 4), 64, 0.5)
@@ -217,6 +262,40 @@ def test_convexity_gap_on_pairs():
         assert factorisation_error(pairs(2), 6, reveal) == pytest.approx(3 * np.log(2) / steps)
         truth = -3 * np.log1p(-1 / (2 * steps))
         assert 6 * exact.true_excess(pairs(2), 6, reveal) == pytest.approx(truth)
+
+
+def in_order_by_posteriors(lang, steps):
+    """KL(q || p_sigma) from log p_sigma, token by token, at every text of the support."""
+    x, q = lang.enumerate(len(steps))
+    x, q = x[q > 0], q[q > 0]
+    log_p = np.zeros(len(x))
+    for i, step in enumerate(steps):
+        probs = lang.posterior(np.where(steps < step, x, lang.mask_id))
+        log_p += np.log(probs[np.arange(len(x)), i, x[:, i]])
+    return q @ (np.log(q) - log_p)
+
+
+@relaxed
+@given(worlds(), st.data())
+def test_error_in_order_is_the_divergence_of_that_order(world, data):
+    """Steps need not start at 0 nor be without gaps."""
+    lang, length = world
+    steps = np.array(data.draw(st.lists(st.integers(0, 4), min_size=length, max_size=length)))
+    truth = in_order_by_posteriors(lang, steps)
+    assert factorisation_error_in_order(lang, steps) == pytest.approx(truth, abs=TIGHT)
+    assert factorisation_error_in_order(lang, 3 * steps + 2) == pytest.approx(truth, abs=TIGHT)
+
+
+def test_error_in_order_ends_and_refusals():
+    lang = NGram.random(2, 4, prune=0.1, rng=2)
+    one_step = factorisation_error(lang, 70, [1.0])
+    assert factorisation_error_in_order(lang, np.zeros(70, dtype=int)) == pytest.approx(one_step)
+    assert factorisation_error_in_order(lang, np.arange(70)[::-1]) == pytest.approx(0, abs=1e-9)
+    for steps in ([], [0.5, 1.0], [-1, 0], [[0, 1]]):
+        with pytest.raises(ValueError, match="steps must be a list of whole numbers"):
+            factorisation_error_in_order(lang, steps)
+    with pytest.raises(ValueError, match="too large to enumerate"):
+        factorisation_error_in_order(pairs(16), np.zeros(64, dtype=int))
 
 
 @relaxed
@@ -306,6 +385,35 @@ def test_optimal_schedule_of_straight_and_rough_curves():
 def test_optimal_schedule_of_a_curve_that_is_zero_is_uniform():
     """The curve of a text that is certain: no schedule loses anything."""
     assert optimal_reveal(lambda u: 0 * u, 4) == pytest.approx([1 / 4, 1 / 3, 1 / 2, 1])
+
+
+@pytest.mark.parametrize(
+    "density, inverse",
+    [
+        (lambda u: 3 + 0 * u, lambda mass: mass),
+        (lambda u: u, np.sqrt),
+        (lambda u: (1 - u) ** 2, lambda mass: 1 - np.cbrt(1 - mass)),
+        (lambda u: (u > 0.5) * 1.0, lambda mass: np.where(mass > 0, 0.5 + mass / 2, 0)),
+    ],
+    ids=["flat", "rising", "falling", "zero at first"],
+)
+def test_steps_by_density_take_equal_masses(density, inverse):
+    for steps in (1, 2, 7):
+        reveal = reveal_by_density(density, steps)
+        begin = inverse(np.arange(steps) / steps)
+        assert reveal[-1] == 1 and len(reveal) == steps
+        assert revealed_fractions(reveal) == pytest.approx(begin, abs=5e-4)
+
+
+def test_steps_by_density_do_not_depend_on_its_size_and_refuse_what_is_none():
+    shape = reveal_by_density(lambda u: 1 + u**2, 5)
+    assert reveal_by_density(lambda u: 70 + 70 * u**2, 5) == pytest.approx(shape)
+    assert reveal_by_density(lambda u: 0 * u + 2, 4) == pytest.approx([1 / 4, 1 / 3, 1 / 2, 1])
+    for bad in (lambda u: 0 * u, lambda u: u - 0.5, lambda u: np.where(u > 0.5, np.nan, 1)):
+        with pytest.raises(ValueError, match="density must be finite, at least 0"):
+            reveal_by_density(bad, 4)
+    with pytest.raises(ValueError, match="steps"):
+        reveal_by_density(lambda u: 1 + u, 0)
 
 
 # Estimates
@@ -456,6 +564,58 @@ def test_impossible_pair_mass_is_the_limit_of_error_rate_and_divergence(lang, le
     assert limit_of(rates) == pytest.approx(mass, rel=1e-4)
     excess = [len(r) * length * exact.true_excess(lang, length, r) for r in laws]
     assert limit_of(excess) == pytest.approx(mass, rel=1e-3)
+
+
+def brute_impossible_pairs(lang, length, u):
+    """sum_{i<j} E M_ij(S_u): draw i and j from their posteriors and look at the marginal law."""
+    x, q = lang.enumerate(length)
+    total = 0.0
+    for visible in product([False, True], repeat=length):
+        visible, seen = np.array(visible), sum(visible)
+        probs = lang.posterior(np.where(visible, x, lang.mask_id), off_support="local")
+        for i, j in combinations(np.flatnonzero(~visible), 2):
+            shown = visible | (np.arange(length) == i) | (np.arange(length) == j)
+            mean = 0.0
+            for a, b in product(range(lang.vocab_size), repeat=2):
+                new = x.copy()
+                new[:, i], new[:, j] = a, b
+                agree = (new[:, None, shown] == x[None, :, shown]).all(axis=2)
+                lost = agree @ q == 0
+                mean += (q * lost) @ (probs[:, i, a] * probs[:, j, b])
+            total = total + mean * u**seen * (1 - u) ** (length - 2 - seen)
+    return total
+
+
+@pytest.mark.parametrize(
+    "lang, length",
+    [
+        (random_table(2, 5, 0.5, 2), 5),
+        (random_table(3, 3, 0.5, 4), 3),
+        (random_ngram(2, 3, 0.5, 4), 4),
+        (random_hmm(3, 3, 0.6, 1), 3),
+        (pairs(2), 2),
+    ],
+)
+def test_impossible_pair_curve_is_its_definition_and_its_integral_the_mass(lang, length):
+    truth = brute_impossible_pairs(lang, length, U[1:-1])
+    assert np.abs(impossible_pair_curve(lang, length, U[1:-1]) - truth).max() < TIGHT
+    nodes, weights = np.polynomial.legendre.leggauss(length)
+    mass = weights / 2 @ impossible_pair_curve(lang, length, (1 + nodes) / 2)
+    assert impossible_pair_mass(lang, length) == pytest.approx(mass, abs=TIGHT)
+
+
+def test_impossible_pair_curve_at_its_ends_and_where_it_is_zero():
+    even = parity(4)  # two tokens do not fit only if all others are visible, and then half the time
+    assert impossible_pair_curve(even, 4, np.array([[0.0, 0.5], [1.0, 0.1]])) == pytest.approx(
+        3 * np.array([[0.0, 0.25], [1.0, 0.01]])
+    )
+    assert impossible_pair_curve(pairs(3), 4, 0.0) == pytest.approx(2 * (1 - 1 / 3))
+    assert (impossible_pair_curve(random_table(2, 4, 0.0, 0), 4, U) == 0).all()
+    assert (impossible_pair_curve(pairs(3), 1, U) == 0).all()
+    with pytest.raises(ValueError, match="u must lie in"):
+        impossible_pair_curve(even, 4, -0.1)
+    with pytest.raises(ValueError, match="too large to enumerate"):
+        impossible_pair_curve(pairs(16), 64, 0.5)
 
 
 def test_impossible_pair_mass_of_pairs_and_of_full_support():
