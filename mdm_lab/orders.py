@@ -27,10 +27,10 @@ def odd_even(length):
 def bisection(length, run=1):
     r"""Middle first, then the middles of what is left: steps (length,), prop-bisection.
 
-    A token is revealed when its nearest revealed neighbours separate it from all others of its
-    step, so a first-order chain is sampled exactly, in ceil(log2(length + 1)) steps. With `run` =
-    n - 1 the same is done with runs of n - 1 tokens, each run written from left to right, one token
-    a step: (n-1) ceil(log2(ceil(length/(n-1)) + 1)) steps, exact for an n-gram.
+    Between any two tokens of a step lies a token of an earlier one, so a first-order chain is
+    written exactly, in ceil(log2(length + 1)) steps. With `run` = n - 1 the same is done with runs
+    of n - 1 tokens, each written from left to right, one token a step: exact for an n-gram, in at
+    most (n-1) ceil(log2(ceil(length/(n-1)) + 1)) steps (prop-separators).
     """
     length, run = check_positive_int(length, "length"), check_positive_int(run, "run")
     runs = -(-length // run)
