@@ -68,6 +68,10 @@ def with_output(output):
     return lambda notebook: notebook.cells[1].update(outputs=[output])
 
 
+def with_html(html):
+    return with_output(new_output("display_data", {"text/html": html, "text/plain": "A figure"}))
+
+
 OFFENCES = {
     "never run": (no_outputs, "execution count None"),
     "run out of order": (replaced(1, execution_count=7), "execution count 7"),
@@ -76,6 +80,8 @@ OFFENCES = {
     "path": (with_output(new_output("stream", name="stdout", text="in /home/me/x")), "absolute"),
     "path in source": (replaced(1, source="open('/tmp/x')"), "absolute path"),
     "svg": (with_output(new_output("display_data", {"image/svg+xml": "<svg/>"})), "svg"),
+    "html with a picture": (with_html("<img src='x'>"), "<img> needs alt"),
+    "html with a drawing": (with_html("<svg aria-label='A line.'></svg>"), "needs role=img"),
     "semicolon": (replaced(1, source="1 + 1;"), "ends with `;`"),
     "clear_output": (replaced(1, source="clear_output()"), "clear_output"),
     "interact": (replaced(1, source="interact(f, x=3)"), "interact"),
@@ -102,6 +108,21 @@ def test_policy_refuses(tmp_path, name):
     change(changed)
     nbformat.write(changed, path)
     assert any(complaint in line for line in policy.complaints(path)), policy.complaints(path)
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<p>7</p><svg aria-hidden='true'></svg><script>'<img>'</script>",
+        "<svg role='img' aria-label='A line that falls from one to zero.'></svg>",
+        "<img alt='A line that falls from one to zero.' src='data:,'>",
+    ],
+)
+def test_policy_accepts_html_whose_pictures_are_described(tmp_path, html):
+    notebook = good_notebook()
+    with_html(html)(notebook)
+    nbformat.write(notebook, tmp_path / "chapter.ipynb")
+    assert policy.complaints(tmp_path / "chapter.ipynb") == []
 
 
 def test_executing_leaves_a_notebook_that_passes_and_is_the_same_the_next_time(tmp_path):

@@ -9,6 +9,7 @@ it does.
 
 import re
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
@@ -141,13 +142,45 @@ def _output(cell, output) -> list[str]:
     text = "\n".join(str(value) for mime, value in output.data.items() if mime not in IMAGES)
     if ABSOLUTE_PATH.search(text):
         found.append("has an absolute path in its output")
+    if undescribed := _undescribed(output.data.get("text/html", "")):
+        found.append(f"shows HTML with a picture without a description: {undescribed}")
     if IMAGES & set(output.data):
-        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "").strip()
-        if len(alt) < 20 or FILE_NAME.search(alt):
+        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+        if not _describes(alt):
             found.append(
                 "shows an image without a description: metadata mystnb.image.alt, no file name"
             )
     return found
+
+
+def _describes(alt: str | None) -> bool:
+    """Whether a text alternative says something: a sentence, not the name of a file."""
+    alt = (alt or "").strip()
+    return len(alt) >= 20 and not FILE_NAME.search(alt)
+
+
+class _Pictures(HTMLParser):
+    """Collects the pictures of an HTML output that have no text alternative."""
+
+    def __init__(self):
+        super().__init__()
+        self.undescribed: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag == "img" and not _describes(given.get("alt")):
+            self.undescribed.append("<img> needs alt")
+        decoration = given.get("aria-hidden") == "true"
+        described = given.get("role") == "img" and _describes(given.get("aria-label"))
+        if tag == "svg" and not decoration and not described:
+            self.undescribed.append("<svg> needs role=img and aria-label")
+
+
+def _undescribed(html: str) -> str:
+    """What an HTML output shows without saying it in words; empty when there is nothing."""
+    pictures = _Pictures()
+    pictures.feed(html)
+    return "; ".join(sorted(set(pictures.undescribed)))
 
 
 def _markdown_cell(cell) -> list[str]:
