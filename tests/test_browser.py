@@ -87,6 +87,11 @@ def test_page_in_the_browser(view, server, name):
     )
     assert broken == 0
     assert drawn >= formulas
+    figures, live = page.evaluate(
+        "['.mdm-explorable', '.mdm-explorable[data-mounted] .mdm-live']"
+        ".map(what => document.querySelectorAll(what).length)"
+    )
+    assert figures == live
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function(f"document.documentElement.dataset.theme == '{scheme}'")

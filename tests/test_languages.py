@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from scipy import stats
 from worlds import as_table, hmms, ngrams, random_hmm, random_ngram, seeds, worlds
 
-from mdm_lab.languages import HMM, NGram, Table, pairs
+from mdm_lab.languages import HMM, NGram, Table, pairs, shared_bits
 from mdm_lab.languages.random import random_rows
 
 relaxed = settings(deadline=None, max_examples=40)
@@ -145,6 +145,44 @@ def test_pairs_is_what_its_name_says():
     assert np.isclose(np.exp(pairs(16).log_prob(np.array([[3, 3, 5, 5, 9]])))[0], 16.0**-3)
 
 
+@pytest.mark.parametrize("reach, length", [(1, 1), (1, 5), (2, 3), (2, 4), (3, 3)])
+def test_shared_bits_is_what_its_name_says(reach, length):
+    """Uniform over the texts whose neighbours agree on the bit that they share, and no others."""
+    lang = shared_bits(reach)
+    assert lang.vocab_size == 4**reach
+    rng = np.random.default_rng(0)
+    x = np.concatenate([lang.sample(200, length, rng), rng.integers(4**reach, size=(200, length))])
+    bits = (x[..., None] >> np.arange(2 * reach)[::-1]) & 1
+    before, ahead = bits[..., :reach], bits[..., reach:]  # [..., d - 1]: shared with the d-th
+    links = [(i, d) for d in range(1, reach + 1) for i in range(length - d)]
+    possible = np.ones(len(x), dtype=bool)
+    for i, d in links:
+        possible &= ahead[:, i, d - 1] == before[:, i + d, d - 1]
+    assert possible[:200].all() and (length == 1 or not possible.all())
+    fair = 2 * reach * length - len(links)
+    expected = np.where(possible, -fair * np.log(2), -np.inf)
+    assert np.allclose(lang.log_prob(x), expected)
+    if lang.vocab_size**length <= 2**16:
+        assert (lang.enumerate(length)[1] > 0).sum() == 2**fair
+
+
+def test_visible_tokens_settle_the_shared_bits_and_nothing_else():
+    """The exact denoiser of shared_bits: a product of bits, certain where the partner is seen."""
+    lang = shared_bits(2)
+    x = lang.sample(6, 7, rng=1)
+    masked = np.random.default_rng(2).random(x.shape) < 0.5
+    xt = np.where(masked, lang.mask_id, x)
+    bits = (x[..., None] >> np.arange(4)[::-1]) & 1
+    places = (-1, -2, 1, 2)  # the partner of each bit of a token
+    for row, i in zip(*np.nonzero(masked), strict=True):
+        chance = np.ones(16)
+        for k, place in enumerate(places):
+            token = (np.arange(16) >> (3 - k)) & 1
+            seen = 0 <= i + place < 7 and not masked[row, i + place]
+            chance *= np.where(token == bits[row, i, k], 1.0, 0.0) if seen else 0.5
+        assert np.allclose(lang.posterior(xt[[row]])[0, i], chance)
+
+
 def test_pruning_cuts_the_tail_and_renormalises():
     raw = random_rows((50, 6), 0.0, np.random.default_rng(0))
     cut = random_rows((50, 6), 0.1, np.random.default_rng(0))
@@ -238,6 +276,8 @@ def test_reducible_chain_is_refused_and_a_periodic_one_is_not():
         (lambda: Table(np.ones((2, 3)) / 6), "probabilities"),
         (lambda: Table(np.ones((2, 2))), "probabilities"),
         (lambda: pairs(1), "vocab_size"),
+        (lambda: shared_bits(0), "reach"),
+        (lambda: shared_bits(4), "reach"),
         (lambda: pairs(2).sample(0, 4, 0), "num"),
         (lambda: pairs(2).sample(3, 0, 0), "length"),
         (lambda: NGram.random(3, 2).sample(3, 2, 0), "length"),

@@ -2,7 +2,7 @@ r"""Exact laws of the sampler on a first-order chain, at lengths that cannot be 
 
 Given two visible tokens a and b with l masked positions between them, what happens inside is
 independent of the rest of the sequence. So the law of the inside, from step k on, is a function of
-(k, l, a, b) alone and follows from the one for k + 1 (chapter *TER and SER*):
+(k, l, a, b) alone and follows from the one for k + 1 (thm-recursion):
 
 - each inside position m is revealed in step k with chance r_k, its token drawn from
       q_m(c | a, b) = P^m[a, c] P^{l+1-m}[c, b] / P^{l+1}[a, b];

@@ -27,9 +27,9 @@ class Extrapolation:
 def extrapolate(log_valid, length, tolerance=1e-6):
     """Carry log(1 - SER) of the lengths 1..M, (M,), on to a greater `length`.
 
-    For a primitive chain log(1 - SER) = -c L + b + o(1), geometrically: seen in every one tried,
-    not proved here (chapter *TER and SER*). The last increment is -c; the error sums what the
-    increments have still to move, if they go on settling as in the last two quarters of lengths.
+    For a primitive chain log(1 - SER) = offset - rate L + O(tau^L) with tau < 1 (thm-line); tau is
+    not known beforehand. The last increment is -rate; the error sums what the increments have still
+    to move, if they go on settling as in the last two quarters of lengths.
     Raises ValueError when the error exceeds `tolerance` (nats), as it does for periodic chains,
     whose increments never settle, and where M is too small.
     """
@@ -67,7 +67,7 @@ def pairs_sequence_error_rate(vocab_size, length, reveal):
 
     The two tokens of a pair fall into one step with chance \sum_k w_k^2, and are then drawn apart
     with chance 1 - 1/V; otherwise the second copies the first. Pairs are independent:
-        SER = 1 - (1 - (1 - 1/V) \sum_k w_k^2)^{floor(L/2)}.
+        SER = 1 - (1 - (1 - 1/V) \sum_k w_k^2)^{floor(L/2)}                       (prop-pairs-law).
     A last token without a partner is never wrong.
     """
     v = check_positive_int(vocab_size, "vocab_size", minimum=2)
@@ -77,15 +77,16 @@ def pairs_sequence_error_rate(vocab_size, length, reveal):
 
 
 def shared_bits_sequence_error_rate(reach, length, steps):
-    r"""SER of `shared_bits(reach)` with the exact denoiser and `steps` uniform steps (eq-bits).
+    r"""SER of shared bits with the exact denoiser and `steps` steps of equal width (eq-bits).
 
-    1 - E 2^{-D}, D the number of pairs of tokens at most `reach` apart that share a step. From
-    left to right, with the chance of each pattern of equal steps among the last `reach` tokens:
-    O(length) for a given reach. reach = 1, 2 or 3, as for the language.
+        SER = 1 - E 2^{-D}, D the number of pairs of tokens at most `reach` apart that share a step.
+    From left to right, with the chance of each pattern of equal steps among the last `reach`
+    tokens: O(length) for a given reach. reach = 1, ..., 6: beyond 3 the language has no HMM here
+    (`shared_bits`), but the formula holds; beyond 6 the patterns are too many.
     """
     reach = check_positive_int(reach, "reach")
-    if reach > 3:
-        raise ValueError(f"reach must be 1, 2 or 3; got {reach}")
+    if reach > 6:
+        raise ValueError(f"reach must be 1, ..., 6, else the patterns are too many; got {reach}")
     steps = check_positive_int(steps, "steps")
     right = {(): 1.0}  # chance of a possible text so far, by the pattern, numbered from 0
     for _ in range(check_positive_int(length, "length")):

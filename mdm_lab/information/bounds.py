@@ -98,32 +98,26 @@ def worst_law(vocab_size, epsilon):
     P = (a, b, ..., b) with a >= b: the one law, up to the order of its entries, that makes
     sum_a P_a^2 largest. epsilon lies in [0, 10], in nats.
     """
-    v = check_positive_int(vocab_size, "vocab_size", minimum=2)
-    epsilon = float(check_range(epsilon, "epsilon", 0, 10))
-
-    def divergence(rest):
-        return -(math.log1p(-rest) + (v - 1) * math.log(rest / (v - 1))) / v - math.log(v)
-
-    low, high = -v * (epsilon + math.log(v)) - 40, math.log((v - 1) / v)  # of ln(1 - a)
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if divergence(math.exp(middle)) > epsilon else (low, middle)
-    rest = math.exp(high) if epsilon else (v - 1) / v
-    return np.concatenate([[1 - rest], np.full(v - 1, rest / (v - 1))])
+    rest = _rest(vocab_size, epsilon)
+    law = np.full(vocab_size, rest / (vocab_size - 1))
+    law[0] = max(1 - rest, law[1])  # 1 - rest loses digits, and is never the smaller one
+    return law
 
 
 def least_mismatch(vocab_size, epsilon):
     """mu: the least chance that draws from two laws P, Q with KL(uniform || .) <= epsilon differ.
 
-    1 - sum_a P_a^2 of `worst_law` (lem-ball).
+    1 - sum_a P_a^2 of `worst_law` (lem-ball), without loss of digits where that is nearly 1.
     """
-    return float(1 - (worst_law(vocab_size, epsilon) ** 2).sum())
+    rest = _rest(vocab_size, epsilon)
+    return rest * (2 - rest * vocab_size / (vocab_size - 1))
 
 
 def pairs_lower_bound(vocab_size, length, reveal, epsilon=0.0):
     """1 - (1 - mu sum_k w_k^2)^{floor(L/2)}: no denoiser within epsilon has a smaller SER on PAIRS.
 
-    On `pairs(vocab_size)`, for every reveal list (thm-ser-lower); attained.
+    On `pairs(vocab_size)`, for every reveal list (it ends in 1, so that no mask is left over)
+    (thm-ser-lower); attained by the denoiser of prop-attained. A single token is never wrong.
     """
     blocks = check_positive_int(length, "length") // 2
     wrong = least_mismatch(vocab_size, epsilon) * float((widths(reveal) ** 2).sum())
@@ -133,6 +127,24 @@ def pairs_lower_bound(vocab_size, length, reveal, epsilon=0.0):
 def steps_per_token(vocab_size, epsilon):
     """C = mu / (2 ln 2): with N <= C L steps SER > 1/2 on PAIRS at every even L (cor-half)."""
     return least_mismatch(vocab_size, epsilon) / (2 * math.log(2))
+
+
+def _rest(vocab_size, epsilon):
+    """1 - a = (V - 1) b of `worst_law`: the share of the entries that are not the largest."""
+    v = check_positive_int(vocab_size, "vocab_size", minimum=2)
+    epsilon = float(check_range(epsilon, "epsilon", 0, 10))
+    if epsilon == 0:
+        return (v - 1) / v
+
+    def divergence(log_rest):  # of log_rest, since rest itself may be too small for a float
+        others = (v - 1) * (log_rest - math.log(v - 1))
+        return -(math.log1p(-math.exp(log_rest)) + others) / v - math.log(v)
+
+    low, high = -v * (epsilon + math.log(v)) - 40, math.log((v - 1) / v)
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if divergence(middle) > epsilon else (low, middle)
+    return math.exp(high)
 
 
 def _quarter(epsilon):

@@ -1,6 +1,6 @@
 r"""The information curve f(u) = sum_i E H(X_i | each other token visible with chance u), nats.
 
-Everything here follows from one identity (chapter *TER and SER*). Let S_u hold each
+Everything here follows from one identity (chapter *Factorisation error*). Let S_u hold each
 token with chance u, independently, and F(u) = E H(X_{S_u}). Then
 
     f(u) = F'(u),   so that   \int_0^1 f(u) du = F(1) - F(0) = H(X),

@@ -5,7 +5,7 @@ With the exact denoiser, and sigma the random assignment of tokens to steps,
 
     E_sigma KL(q || p_sigma) = \sum_k w_k f(u_k) - \int_0^1 f(u) du,
 
-which is the teacher-forced excess of the sampler (chapter *TER and SER*). It bounds
+which is the teacher-forced excess of the sampler (chapter *Factorisation error*). It bounds
 the divergence of the sampler's own law p = E_sigma p_sigma from above; that one is
 `mdm_lab.exact.true_excess`.
 """

@@ -6,7 +6,7 @@ given what is visible, and lost where that product puts mass outside the pair's 
     M_ij(S) = E sum_{(a,b): q(a,b | x_S) = 0} q_i(a | x_S) q_j(b | x_S).
 
 For N uniform steps both SER and KL(q || p) are K1/N + O(1/N^2), with
-K1 = \int_0^1 sum_{i<j} E M_ij(S_u) du, which is 0 at full support (chapter *TER and SER*).
+K1 = \int_0^1 sum_{i<j} E M_ij(S_u) du, which is 0 at full support (chapter *Factorisation error*).
 """
 
 from math import comb
@@ -67,11 +67,11 @@ def _outside(law, i, j):
 def kappa(lang):
     """lim K1 / length of a primitive chain (NGram with n = 2), whatever its start; per token.
 
-    SER of N = length / lambda uniform steps is near 1 - exp(-kappa lambda): measured, not proved.
+    SER of N = length / lambda uniform steps tends to 1 - exp(-kappa lambda) (thm-scaling).
     A pair at distance d, with the nearest visible tokens at distances a and b outside it, has
-    weight 2/(m(m+1)(m+2)), m = a+b+d-2. The double sum over a and b is complete: from the distance
-    at which P^d equals its limit to 1e-14 the terms are constant and their weights telescope.
-    Only the d for which P^d has zeros count. ValueError for periodic or very slow chains.
+    weight 2/(m(m+1)(m+2)), m = a+b+d-2 (prop-kappa). The double sum over a and b is complete: from
+    the distance at which P^d equals its limit to 1e-14 the terms are constant and their weights
+    telescope. Only the d for which P^d has zeros count. ValueError for periodic or slow chains.
     """
     _, transition = require_chain(lang, "kappa", "use impossible_pair_mass in small worlds")
     law = lang.stationary()
