@@ -9,17 +9,9 @@ import http.server
 import threading
 
 import pytest
-from tree import SITE, find_browser, html, pages
+from tree import SITE, html, pages
 
-BROWSER = find_browser()
-pytestmark = [
-    pytest.mark.skipif(not SITE.exists(), reason="no site: make book"),
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine"),
-]
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
+pytestmark = pytest.mark.skipif(not SITE.exists(), reason="no site: make book")
 PAGES = [html(path).relative_to(SITE).as_posix() for path, _ in pages()]
 VIEWS = {"wide": 1280, "narrow": 390}
 
@@ -36,16 +28,6 @@ def server():
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{running.server_port}/"
         running.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module", params=VIEWS)

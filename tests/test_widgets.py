@@ -21,8 +21,7 @@ import policy
 import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_output
-from test_browser import FLAGS
-from tree import ROOT, find_browser
+from tree import ROOT
 
 from mdm_lab import exact, information, orders, widgets
 from mdm_lab.languages import NGram, pairs
@@ -211,20 +210,6 @@ def test_curves_and_best_steps_are_those_of_the_module(index):
 # In the browser
 
 
-BROWSER = find_browser()
-in_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield launched
-        launched.close()
-
-
 @contextmanager
 def shown(browser, *names, head="", html=None, silent=True, **context):
     """A page that holds the figures of these names; afterwards nothing must have gone wrong."""
@@ -272,7 +257,6 @@ def as_the_script_has_it(entry):
     return NGram(rows[0], rows[1:])
 
 
-@in_browser
 @pytest.mark.parametrize("index", range(2))
 def test_posteriors_and_conflicts_are_exact(lab, index):
     entry = data("unmask")["languages"][index]
@@ -303,7 +287,6 @@ def test_posteriors_and_conflicts_are_exact(lab, index):
     assert {row for row, found in enumerate(conflicts) if found} == impossible
 
 
-@in_browser
 @pytest.mark.parametrize("order", unmasking.ORDERS)
 @pytest.mark.parametrize("index", range(2))
 def test_sampled_error_rate_agrees_with_the_exact_one(lab, index, order):
@@ -331,7 +314,6 @@ def test_sampled_error_rate_agrees_with_the_exact_one(lab, index, order):
     assert (rate == 0) == (wrong == 0)
 
 
-@in_browser
 def test_random_numbers_are_uniform_and_repeatable(lab):
     draw = "([seed, n]) => { const r = mdmLab.seeded(seed); return Array.from({length: n}, r); }"
     numbers = np.array(lab.evaluate(draw, [3, 20_000]))
@@ -342,14 +324,12 @@ def test_random_numbers_are_uniform_and_repeatable(lab):
     assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 0.03
 
 
-@in_browser
 @pytest.mark.parametrize("wrong, num", [(0, 5), (5, 5), (37, 200), (1, 3000)])
 def test_interval_is_clopper_and_pearsons(lab, wrong, num):
     found = lab.evaluate("([k, n]) => mdmLab.unmask.clopperPearson(k, n, 0.95)", [wrong, num])
     assert found == pytest.approx(clopper_pearson(wrong, num), abs=1e-9)
 
 
-@in_browser
 @pytest.mark.parametrize("index", range(4))
 def test_riemann_error_is_the_factorisation_error(lab, index):
     lang, length, _ = list(breakpoints.worlds_shown().values())[index]
@@ -366,7 +346,6 @@ def test_riemann_error_is_the_factorisation_error(lab, index):
         assert uniform == pytest.approx(np.arange(1, steps) / steps)
 
 
-@in_browser
 def test_bounds_are_those_of_the_module(lab):
     given = data("theorem-curves")
     v = given["vocab"]
@@ -408,7 +387,6 @@ def tokens_drawn(page):
     return tokens, places
 
 
-@in_browser
 @pytest.mark.parametrize("language", unmasking.LANGUAGES)
 def test_conflicts_are_marked_as_soon_as_they_appear(browser, language):
     html = widgets.unmask(language=language, length=32, steps=2).html
@@ -439,7 +417,6 @@ def test_conflicts_are_marked_as_soon_as_they_appear(browser, language):
         assert None not in x
 
 
-@in_browser
 def test_tally_counts_each_sequence_once(browser):
     def finished():
         return page.locator("dd").first.text_content()
@@ -478,7 +455,6 @@ def tab_to(page, role, name):
     raise AssertionError(f"Tab does not reach {role} {name}")
 
 
-@in_browser
 def test_unmask_by_keyboard_alone(browser):
     with shown(browser, "unmask") as page:
         before = status(page)
@@ -508,7 +484,6 @@ def test_unmask_by_keyboard_alone(browser):
         assert "sequences finished" in status(page)
 
 
-@in_browser
 def test_information_steps_by_keyboard_alone(browser):
     with shown(browser, "information-steps", viewport={"width": 900, "height": 400}) as page:
         before = status(page)
@@ -538,7 +513,6 @@ def test_information_steps_by_keyboard_alone(browser):
         assert "as much as uniform steps" in status(page)
 
 
-@in_browser
 def test_theorem_curves_by_keyboard_alone(browser):
     names = (
         "length L",
@@ -562,7 +536,6 @@ def test_theorem_curves_by_keyboard_alone(browser):
         assert page.locator("b").first.text_content() == f"{exactly:,}"
 
 
-@in_browser
 @pytest.mark.parametrize("width", [900, 360])
 def test_breakpoints_are_dragged(browser, width):
     viewport = {"width": width, "height": 900}
@@ -595,7 +568,6 @@ def visible(page):
     )
 
 
-@in_browser
 @every_figure
 def test_still_picture_in_print_and_without_javascript(browser, name):
     with shown(browser, name) as page:
@@ -609,14 +581,12 @@ def test_still_picture_in_print_and_without_javascript(browser, name):
         assert page.locator(".mdm-live, button, select").count() == 0
 
 
-@in_browser
 def test_still_picture_stays_where_the_script_fails(browser):
     html = figure("unmask").html.replace('"lengths"', '"breadths"')
     with shown(browser, html=html, silent=False) as page:
         assert visible(page) == (True, False)
 
 
-@in_browser
 @every_figure
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_is_wider_than_the_screen(browser, name, width):
@@ -640,7 +610,6 @@ def test_nothing_is_wider_than_the_screen(browser, name, width):
                 assert box is None or box["x"] + box["width"] <= right["x"] + right["width"] + 0.5
 
 
-@in_browser
 @every_figure
 def test_targets_are_large_enough_for_a_finger(browser, name):
     viewport = {"width": 360, "height": 800}
@@ -660,7 +629,6 @@ def test_targets_are_large_enough_for_a_finger(browser, name):
                 assert left["x"] + left["width"] <= right["x"] + 0.5
 
 
-@in_browser
 @every_figure
 def test_every_control_and_drawing_has_a_name(browser, name):
     with shown(browser, name) as page:
@@ -679,7 +647,6 @@ def test_every_control_and_drawing_has_a_name(browser, name):
         assert region.get_attribute("aria-live") == "polite" and region.text_content()
 
 
-@in_browser
 def test_several_copies_on_a_page_are_independent(browser):
     with shown(browser, "unmask", "theorem-curves", "unmask", "information-steps") as page:
         assert page.locator("figure[data-mounted]").count() == 4
@@ -696,7 +663,6 @@ def test_several_copies_on_a_page_are_independent(browser):
         assert page.evaluate("Object.keys(window).filter((key) => /mdm/i.test(key))") == ["mdmLab"]
 
 
-@in_browser
 @every_figure
 def test_nothing_moves_by_itself(browser, name):
     with shown(browser, name, reduced_motion="reduce") as page:
@@ -743,7 +709,6 @@ CONTRASTS = """() => {
 }"""
 
 
-@in_browser
 @every_figure
 def test_text_can_be_read_in_the_dark_scheme(browser, name):
     head = DARK + f"<style>{(ROOT / 'book' / 'assets' / 'site.css').read_text()}</style>"
