@@ -23,9 +23,9 @@ def test_ngram_steps_by_hand(n, epsilon, steps):
 
 def test_ngram_steps_are_the_least_whole_number_and_do_not_know_the_length():
     for n, k in product((2, 3, 5), range(15, 250, 7)):
-        exactly = (n - 1) / (k / 1000) ** (n + 0.5)
         steps = information.ngram_steps(n, k / 1000)
-        assert exactly <= steps < exactly + 1
+        needed = (n - 1) ** 2 * 1000 ** (2 * n + 1)  # steps^2 k^(2n+1) at least, whole numbers
+        assert (steps - 1) ** 2 * k ** (2 * n + 1) < needed <= steps**2 * k ** (2 * n + 1)
         assert information.ngram_excess_bound(n, k / 1000, 2) <= 25 / 8 * k / 1000 * math.log(2)
 
 
@@ -155,9 +155,14 @@ REFUSED = [
     (information.ngram_steps, (2, 0.0), "epsilon"),
     (information.ngram_steps, (2, 0.26), "epsilon .*single step"),
     (information.ngram_steps, (2, math.nan), "epsilon"),
+    (information.ngram_steps, (400, 0.1), "epsilon .*too small"),
+    (information.ngram_steps, (600, 0.25), "epsilon .*too small"),
+    (information.ngram_steps, (2, 1e-124), "epsilon .*too small"),
+    (information.ngram_excess_bound, (600, 0.25, 4), "epsilon .*too small"),
     (information.ngram_excess_bound, (2, 0.1, 0), "vocab_size"),
     (information.ngram_excess_bound, (2, 0.3, 4), "epsilon"),
     (information.steps_for_excess, (0.0,), "epsilon"),
+    (information.steps_for_excess, (1e-309,), "epsilon .*too small"),
     (information.steps_for_excess, (math.inf,), "epsilon"),
     (information.steps_for_excess, (math.nan,), "epsilon"),
     (information.sequence_error_bound, (0, ONE, 1.0), "length"),

@@ -6,6 +6,7 @@ book/theory/ser-sufficient-steps and book/theory/ser-lower-bound.
 """
 
 import math
+import sys
 
 import numpy as np
 
@@ -16,10 +17,11 @@ from mdm_lab.schedules import widths
 def ngram_steps(n, epsilon):
     """The talk's step count with the constant 1: N = ceil((n-1) / epsilon^{n+1/2}) (thm-ter-ngram).
 
-    n >= 2, 0 < epsilon <= 1/4. It does not depend on the length.
+    n >= 2, 0 < epsilon <= 1/4. It does not depend on the length. ValueError when it is too large
+    for a float.
     """
     n = check_positive_int(n, "n", minimum=2)
-    return math.ceil((n - 1) / _quarter(epsilon) ** (n + 0.5))
+    return _count(n - 1, _quarter(epsilon) ** (n + 0.5))
 
 
 def ngram_excess_bound(n, epsilon, vocab_size):
@@ -29,13 +31,13 @@ def ngram_excess_bound(n, epsilon, vocab_size):
 
 
 def steps_for_excess(epsilon):
-    """ceil(1 / (4 epsilon)): uniform steps that keep every language within 4 epsilon ln V a token.
+    """ceil(1 / (4 epsilon)): equal steps that keep every language within 4 epsilon ln V a token.
 
-    epsilon > 0 (thm-ter-every).
+    epsilon > 0 (thm-ter-every). ValueError when it is too large for a float.
     """
     if not 0 < epsilon < math.inf:
         raise ValueError(f"epsilon must be above 0 and finite; got {epsilon!r}")
-    return math.ceil(1 / (4 * epsilon))
+    return _count(1, 4 * epsilon)
 
 
 def sequence_error_bound(length, reveal, total_information, epsilon=0.0):
@@ -145,6 +147,13 @@ def _rest(vocab_size, epsilon):
         middle = (low + high) / 2
         low, high = (middle, high) if divergence(middle) > epsilon else (low, middle)
     return math.exp(high)
+
+
+def _count(above, below):
+    """ceil(above / below), a number of steps."""
+    if below * sys.float_info.max < above:
+        raise ValueError("epsilon is too small: the number of steps is too large for a float")
+    return math.ceil(above / below)
 
 
 def _quarter(epsilon):

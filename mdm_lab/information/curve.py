@@ -126,7 +126,7 @@ def total_entropy(lang, length):
 def pair_information(lang, length, u=0.0):
     """sum_{i<j} E I(X_i; X_j | each other token visible with chance u) = -f'(u) / 2, nats, exactly.
 
-    In the shape of u. For chains and enumerable worlds.
+    In the shape of u (prop-slope). For chains and enumerable worlds; else a ValueError.
     """
     u = check_range(u, "u", 0, 1)
     if is_chain(lang):

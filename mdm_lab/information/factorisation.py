@@ -23,6 +23,7 @@ MAX_DEGREE = 1024  # of the polynomial by which optimal_reveal follows the curve
 def factorisation_error(lang, length, reveal):
     """E_sigma KL(q || p_sigma), nats for the whole sequence, exactly; reveal: r_0..r_{N-1}.
 
+    The left sum of the curve less its integral (thm-left-riemann).
     Exact where `information_curve` is; else its ValueError (then `factorisation_error_estimate`).
     """
     curve = information_curve(lang, length, revealed_fractions(reveal))
@@ -32,7 +33,8 @@ def factorisation_error(lang, length, reveal):
 def first_order_excess(lang, length):
     """(f(0) - f(1)) / 2 = (1/2) sum_i I(X_i; all others), nats: N times the error, to first order.
 
-    For N uniform steps the factorisation error is this / N + O(1/N^2). Every n-gram, exactly.
+    For N uniform steps the factorisation error is this / N + O(1/N^2) (cor-pace). Every n-gram and
+    every enumerable world, exactly.
     """
     first, last = end_points(lang, length)
     return (first - last) / 2
@@ -63,8 +65,10 @@ def reveal_by_density(density, steps):
     """The reveal list (steps,) with widths inversely proportional to a density >= 0 on [0, 1].
 
     Each step takes the same share of the density's mass: w_k density(u_k) is nearly constant. With
-    the square root of g it minimises sum_k w_k^2 g(u_k) for many steps (prop-schedules): g the
-    `impossible_pair_curve` for SER and KL(q || p), -f'/2 for the factorisation error.
+    the square root of g, positive or a polynomial, no list makes N sum_k w_k^2 g(u_k) smaller as N
+    grows (prop-schedules): g the `impossible_pair_curve` for SER and KL(q || p), -f'/2 for the
+    factorisation error. Where g is 0 on an interval, add a small constant to it first.
+    By the trapezoidal rule on 4096 intervals. ValueError for a density that is none.
     """
     return reveal_from_widths(np.diff(_equal_mass(density, check_positive_int(steps, "steps"))))
 

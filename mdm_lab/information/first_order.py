@@ -6,7 +6,9 @@ given what is visible, and lost where that product puts mass outside the pair's 
     M_ij(S) = E sum_{(a,b): q(a,b | x_S) = 0} q_i(a | x_S) q_j(b | x_S).
 
 For N uniform steps both SER and KL(q || p) are K1/N + O(1/N^2), with
-K1 = \int_0^1 sum_{i<j} E M_ij(S_u) du, which is 0 at full support (chapter *Factorisation error*).
+K1 = \int_0^1 sum_{i<j} E M_ij(S_u) du (thm-first-order, chapter *Factorisation error*). It is 0
+exactly if the possible sequences are a product of sets, one for each position, as at full support
+(prop-product-support); then SER is 0, and KL(q || p) is O(1/N^2).
 """
 
 from math import comb
@@ -22,8 +24,9 @@ MAX_DISTANCE = 2000
 
 
 def impossible_pair_mass(lang, length):
-    r"""K1 of a world that can be enumerated: lim N SER = lim N KL(q || p), N uniform steps.
+    r"""K1 = kappa_L L of a world that can be enumerated: lim N SER = lim N KL(q || p), uniform steps.
 
+    length >= 1; a single token has no pair, hence 0. ValueError when the world is too large.
     The integral of `impossible_pair_curve`: a set of s other tokens is visible, and these two
     masked, with chance \int u^s (1-u)^{length-2-s} du = 1 / ((length-1) comb(length-2, s)).
     """
@@ -36,7 +39,8 @@ def impossible_pair_curve(lang, length, u):
     """g(u) = sum_{i<j} E M_ij(S_u), S_u each other token with chance u; in the shape of u.
 
     With max_k w_k -> 0 both SER and KL(q || p) are sum_k w_k^2 g(u_k) to first order
-    (thm-first-order). Worlds that can be enumerated.
+    (thm-first-order). Never above `pair_information` (prop-mismatch). Worlds that can be
+    enumerated; else a ValueError.
     """
     u = check_range(u, "u", 0, 1)
     sums = _pair_sums(lang, length)
