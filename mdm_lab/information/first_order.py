@@ -24,9 +24,9 @@ MAX_DISTANCE = 2000
 
 
 def impossible_pair_mass(lang, length):
-    r"""K1 = kappa_L L of a world that can be enumerated: lim N SER = lim N KL(q || p), uniform steps.
+    r"""K1 = kappa_L L of a world that can be enumerated: lim N SER = lim N KL(q || p).
 
-    length >= 1; a single token has no pair, hence 0. ValueError when the world is too large.
+    For N uniform steps. A single token has no pair, hence 0; too large a world is a ValueError.
     The integral of `impossible_pair_curve`: a set of s other tokens is visible, and these two
     masked, with chance \int u^s (1-u)^{length-2-s} du = 1 / ((length-1) comb(length-2, s)).
     """
