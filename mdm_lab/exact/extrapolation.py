@@ -13,9 +13,9 @@ NOISE = 1e-14  # rounding in an increment of log(1 - SER), relative to its size 
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """log(1 - SER) = offset - rate * length at a long length, nats, with |true - value| <= error.
+    """log(1 - SER) = offset - rate * length at a long length, nats; error estimates |true - value|.
 
-    `error` is an estimate from how fast the increments settle, not a proved bound.
+    The estimate is from how fast the increments settle, and is not a proved bound.
     """
 
     value: float
@@ -30,8 +30,8 @@ def extrapolate(log_valid, length, tolerance=1e-6):
     For a primitive chain log(1 - SER) = offset - rate L + O(tau^L) with tau < 1 (thm-line); tau is
     not known beforehand. The last increment is -rate; the error sums what the increments have still
     to move, if they go on settling as in the last two quarters of lengths.
-    Raises ValueError when the error exceeds `tolerance` (nats), as it does for periodic chains,
-    whose increments never settle, and where M is too small.
+    Raises ValueError when the error exceeds `tolerance` (nats), as it does where M is too small or
+    the increments do not settle: those of a periodic chain may never do (prop-two-phases).
     """
     log_valid = np.asarray(log_valid, dtype=np.float64)
     if log_valid.ndim != 1 or len(log_valid) < 8 or not np.isfinite(log_valid).all():
