@@ -55,7 +55,7 @@ def extrapolate(log_valid, length, tolerance=1e-6):
         raise ValueError(
             f"log_valid has not settled enough: the error at length {length} would be {error:.2g} "
             f"nats, above the tolerance {tolerance:.2g}. Use more lengths or a larger tolerance; "
-            "for a periodic chain the increments never settle"
+            "for a periodic chain the increments may never settle"
         )
     rate = -increments[-1]
     offset = log_valid[-1] + rate * known

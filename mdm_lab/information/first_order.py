@@ -75,7 +75,8 @@ def kappa(lang):
     A pair at distance d, with the nearest visible tokens at distances a and b outside it, has
     weight 2/(m(m+1)(m+2)), m = a+b+d-2 (prop-kappa). The double sum over a and b is complete: from
     the distance at which P^d equals its limit to 1e-14 the terms are constant and their weights
-    telescope. Only the d for which P^d has zeros count. ValueError for periodic or slow chains.
+    telescope. Only the d for which P^d has zeros count. Tokens that the stationary law does not
+    use are left out (the theorems ask that there are none). ValueError for periodic or slow chains.
     """
     _, transition = require_chain(lang, "kappa", "use impossible_pair_mass in small worlds")
     law = lang.stationary()
