@@ -3108,6 +3108,7 @@ def test_curve_of_a_code_is_a_step(dimension):
     curve = information_curve(lang, length, u)
     assert np.abs(curve - length * np.log(field) * few_seen).max() < 1e-8
 
+
 @few
 @given(tiny_tables(), st.floats(0.05, 0.9), st.integers(2, 5), st.booleans())
 def test_geometric_steps(lang, share, steps, reverse_order):
@@ -3173,4 +3174,3 @@ def test_slow_states_have_little_dual_total_correlation(world):
     assert dual <= entropy(q) - inside + 1e-9  # I(X; Z) = H(X) - sum_i H(X_i | Z_i)
     assert entropy(q) - inside <= hidden + 1e-9
     assert hidden <= entropy(lang.initial) + (length - 1) * rows.max() + 1e-9
-
