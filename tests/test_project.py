@@ -24,8 +24,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 NUMPY_ONLY = ["checks", "posterior", "languages", "schedules", "orders", "information", "exact"]
 FLOORS = [
     *NUMPY_ONLY,
-    *("tensors", "forward", "reverse", "denoisers", "samplers", "transformer", "autoregressive"),
-    *("objectives", "training", "metrics", "plotting", "widgets", "experiments"),
+    *("tensors", "forward", "reverse", "numerics", "denoisers", "samplers", "transformer"),
+    *("objectives", "autoregressive", "training", "metrics", "plotting", "widgets", "experiments"),
 ]
 NAMES = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in SOURCES} - {"__init__"}
 MODULES = [name for name in FLOORS if name in NAMES]

@@ -29,6 +29,25 @@ class Size:
     minutes: float | None = None
 
 
+@dataclass(frozen=True)
+class Training:
+    """The trained models at one tier: a network a language and kind ("mdm", "ar").
+
+    steps     updates, by language and kind
+    shape     width, layers and heads of all networks
+    recipe    what else `training.Recipe` is to be told
+    held_out  sequences of the validation text
+    """
+
+    length: int
+    steps: dict
+    shape: dict
+    recipe: dict
+    vocab_size: int = 8
+    held_out: int = 512
+    minutes: float | None = None
+
+
 TALK_LENGTHS = (256, 512, 1024)
 TALK_STEPS = (64, 128, 256, 512, 1024, 2048)
 SEQUENCES = {"2-gram": 2000, "3-gram": 800, "4-gram": 240, "HMM": 500}
@@ -60,6 +79,49 @@ SIZES = {
         "gpu": _curves(SEQUENCES),
         "paper": _curves(dict.fromkeys(SEQUENCES, 2000)),
     },
+}
+
+
+def _models(mdm, ar=None):
+    """Updates by language and kind, the languages in the order of the talk."""
+    names = ("2-gram", "3-gram", "4-gram", "HMM")
+    ar = ar or mdm
+    return {name: {"mdm": m, "ar": a} for name, m, a in zip(names, mdm, ar, strict=True)}
+
+
+SMALL = {"width": 64, "layers": 2, "heads": 4}
+RECIPE = {"batch_size": 32, "report_every": 100, "validate_every": 1000, "checkpoint_every": 1000}
+# The talk: 20 epochs over 990,000 sequences; a batch of 512 and the size are our choice.
+PAPER = {"batch_size": 512, "learning_rate": 1e-3, "checkpoint_every": 1000}
+SIZES["trained-models"] = {
+    "smoke": Training(
+        8,
+        _models((20,) * 4),
+        {"width": 16, "layers": 1, "heads": 2},
+        {"batch_size": 8, "report_every": 10},
+        vocab_size=3,
+        held_out=16,
+        minutes=0.1,
+    ),
+    "cpu": Training(
+        64,
+        _models((6000, 11000, 14000, 10000), (3000, 5000, 6000, 4000)),
+        SMALL,
+        RECIPE,
+    ),
+    "gpu": Training(
+        128,
+        _models((20_000,) * 4),
+        {"width": 256, "layers": 6, "heads": 8},
+        {**RECIPE, "batch_size": 256, "learning_rate": 1e-3},
+    ),
+    "paper": Training(
+        512,
+        _models((20 * 990_000 // 512,) * 4),
+        {"width": 512, "layers": 8, "heads": 8},
+        PAPER,
+        held_out=10_000,
+    ),
 }
 
 

@@ -1,0 +1,108 @@
+"""The trained models: for each language a diffusion model and an autoregressive one.
+
+Both are the same transformer, causal or not, trained alike on fresh samples of the language. A part
+leaves its network in a file beside the result; the experiments that look at trained models read
+them there. Chapter: *Trained models*.
+"""
+
+import hashlib
+from importlib.resources import files
+
+from mdm_lab.experiments import results
+from mdm_lab.experiments.languages import NAMES, language
+from mdm_lab.experiments.runner import Part
+from mdm_lab.objectives.batches import autoregressive, exact_count
+from mdm_lab.training import FromLanguage, Recipe, device_name, load_network, save_network, train
+from mdm_lab.training.devices import distributed, rank_and_world
+from mdm_lab.transformer import Shape, Transformer
+
+KINDS = {"mdm": exact_count, "ar": autoregressive}
+KEEPS_FILES = True
+HELD_OUT = 1_000_000_007  # the seed of validation text, which no step of training has
+
+
+def parts(size, folder):
+    """One part a model; `folder` is where the networks go."""
+    return [
+        Part(
+            f"{name} {kind}",
+            trained,
+            {
+                "name": name,
+                "kind": kind,
+                "folder": str(folder),
+                "length": size.length,
+                "shape": {"vocab_size": size.vocab_size, "causal": kind == "ar", **size.shape},
+                "recipe": {**size.recipe, "steps": size.steps[name][kind]},
+                "held_out": size.held_out,
+            },
+            float(size.steps[name][kind]),
+        )
+        for name in NAMES
+        for kind in KINDS
+    ]
+
+
+def trained(name, kind, folder, length, shape, recipe, held_out):
+    """Train one model and keep its average: history, size, and the digest of the network's file."""
+    network, data, recipe = prepare(name, length, shape, recipe)
+    lang = data.lang
+    file = file_of(folder, name, kind)
+    running = file.with_suffix(".training")
+    with distributed() as device:
+        run = train(
+            network,
+            KINDS[kind],
+            data,
+            recipe,
+            validation=lang.sample(held_out, length, HELD_OUT),
+            checkpoint=running,
+            device=device,
+        )
+        where, first = device_name(device), rank_and_world()[0] == 0
+    if first:
+        save_network(file, run.average.cpu(), language=name, kind=kind, length=length)
+        running.unlink(missing_ok=True)
+    return {
+        "language": name,
+        "kind": kind,
+        "length": length,
+        "parameters": network.parameters_count,
+        "tokens": recipe.steps * recipe.batch_size * length,
+        "device": where,
+        "file": file.name,
+        "digest": digest(file),
+        "validation": run.history[-1]["validation"],
+        "history": run.history,
+    }
+
+
+def prepare(name, length, shape, recipe):
+    """(network, data, recipe) of a run, all from numbers that a result holds."""
+    lang = language(name, shape["vocab_size"])
+    return Transformer(Shape(**shape)), FromLanguage(lang, length), Recipe(**recipe)
+
+
+def file_of(folder, name, kind):
+    """The file of a network."""
+    return results.Path(folder) / f"{name}-{kind}.safetensors"
+
+
+def network_of(name, kind, tier="cpu"):
+    """The committed network of a language, a `Transformer`, with what its file says of it.
+
+    Raises FileNotFoundError with the command that makes it.
+    """
+    inside = results.FOLDER if results.FOLDER.is_dir() else files("mdm_lab") / "results"
+    file = file_of(inside / f"trained-models.{tier}", name, kind)
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"no network {file.name}: make it with "
+            f"python -m mdm_lab.experiments trained-models --tier {tier}"
+        )
+    return load_network(file)
+
+
+def digest(file):
+    """The first digits of the SHA-256 of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]

@@ -1,0 +1,165 @@
+r"""The network of the book: one small pre-norm transformer, for both kinds of model.
+
+With `causal=False` every position sees every other: logits for p(x_0^i | x_t). With `causal=True`
+a position sees itself and what stands before it: logits for p(x^i | x^{<i}) when the input is the
+text shifted right behind `mask_id`. Nothing else differs, so that a comparison of the two compares
+the models and not the networks.
+
+    h = E[x]
+    h = h + attention(norm(h))     queries and keys turned by their position (rotary)
+    h = h + mlp(norm(h))           in each layer
+    logits = W norm(h)             V of them: the mask is an input and never an output
+
+Chapter: book/masked-diffusion/denoiser.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.functional import gelu, rms_norm, scaled_dot_product_attention
+
+from mdm_lab.checks import check_positive_int
+
+ROTARY_BASE = 10_000.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a network is: width d, layers, heads of d / heads numbers each (an even number)."""
+
+    vocab_size: int
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    causal: bool = False
+
+    def __post_init__(self):
+        for name in ("vocab_size", "width", "layers", "heads"):
+            check_positive_int(getattr(self, name), name)
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width must be a multiple of 2 * heads; got {self.width}")
+
+
+class Transformer(nn.Module):
+    """Tokens 0 .. vocab_size (the last is the mask), (num, length), to logits (num, length, V)."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape = shape
+        self.vocab_size = self.mask_id = shape.vocab_size
+        self.embedding = nn.Embedding(shape.vocab_size + 1, shape.width)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.head = nn.Linear(shape.width, shape.vocab_size, bias=False)
+        self.register_buffer("angles", _angles(shape.width // shape.heads), persistent=False)
+        self.reset()
+
+    def reset(self, seed=0):
+        """Draw all weights anew from a seed, the same on every device.
+
+        Normal, of variance 1 for the embedding and 1 / (numbers that go in) for the others, divided
+        by 2 layers where a block adds to the stream; the head a tenth as large, so that the first
+        answers are nearly uniform.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, weight in self.named_parameters():
+                scale = 1.0 if name == "embedding.weight" else weight.shape[1] ** -0.5
+                if name.endswith("out.weight"):
+                    scale /= (2 * self.shape.layers) ** 0.5
+                elif name == "head.weight":
+                    scale /= 10
+                weight.copy_(scale * torch.randn(weight.shape, generator=generator))
+        return self
+
+    def forward(self, tokens, cache=None):
+        """Logits (num, length, V) of int64 tokens (num, length).
+
+        With a `Cache` (causal networks only) the tokens follow those already in it and are added.
+        """
+        start = cache.length if cache is not None else 0
+        turn = _turns(self.angles, start, tokens.shape[1])
+        h = self.embedding(tokens)
+        for index, block in enumerate(self.blocks):
+            h = block(h, turn, cache.layer(index) if cache is not None else None, start)
+        if cache is not None:
+            cache.length += tokens.shape[1]
+        return self.head(_norm(h))
+
+    @property
+    def parameters_count(self):
+        """The number of weights."""
+        return sum(weight.numel() for weight in self.parameters())
+
+
+class Block(nn.Module):
+    """A layer: attention, then a two-layer perceptron of width 4 d, each added to its input."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.heads, self.causal = shape.heads, shape.causal
+        self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=False)
+        self.attention_out = nn.Linear(shape.width, shape.width, bias=False)
+        self.up = nn.Linear(shape.width, 4 * shape.width, bias=False)
+        self.down_out = nn.Linear(4 * shape.width, shape.width, bias=False)
+
+    def forward(self, h, turn, cached, start):
+        """h (num, length, d) to the same; `cached` holds keys and values of `start` positions."""
+        h = h + self.attention_out(self._attend(_norm(h), turn, cached, start))
+        return h + self.down_out(gelu(self.up(_norm(h))))
+
+    def _attend(self, h, turn, cached, start):
+        num, length, width = h.shape
+        q, k, v = self.qkv(h).view(num, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k = _rotate(q, turn), _rotate(k, turn)
+        if cached is None:
+            mixed = scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        else:
+            keys, values = cached
+            end = start + length
+            keys[:, :, start:end], values[:, :, start:end] = k, v
+            seen = None  # one new token may look at everything that is there
+            if length > 1:
+                seen = torch.ones(length, end, dtype=torch.bool, device=h.device).tril(start)
+            mixed = scaled_dot_product_attention(q, keys[:, :, :end], values[:, :, :end], seen)
+        return mixed.transpose(1, 2).reshape(num, length, width)
+
+
+class Cache:
+    """Keys and values of what a causal network has read: room for `length` tokens of `num` rows."""
+
+    def __init__(self, network, num, length):
+        shape = network.shape
+        if not shape.causal:
+            raise ValueError("a cache needs a causal network: elsewhere what is cached changes")
+        weight = network.embedding.weight
+        size = (shape.layers, 2, num, shape.heads, length, shape.width // shape.heads)
+        self.store = torch.zeros(size, dtype=weight.dtype, device=weight.device)
+        self.length = 0
+
+    def layer(self, index):
+        """(keys, values) of a layer, each (num, heads, length, d / heads)."""
+        return self.store[index]
+
+
+def _norm(h):
+    return rms_norm(h, h.shape[-1:])
+
+
+def _angles(size):
+    """Radians by which one position turns each pair of numbers of a head: (size / 2,)."""
+    return ROTARY_BASE ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
+
+
+def _turns(angles, start, length):
+    """cos and sin of positions start .. start + length - 1: each (length, size / 2)."""
+    positions = torch.arange(start, start + length, device=angles.device, dtype=angles.dtype)
+    turned = positions[:, None] * angles
+    return turned.cos().float(), turned.sin().float()
+
+
+def _rotate(x, turn):
+    """x (..., length, size), its first half and its second as the two parts of complex numbers."""
+    cos, sin = turn
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)
