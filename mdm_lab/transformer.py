@@ -38,7 +38,10 @@ class Shape:
         for name in ("vocab_size", "width", "layers", "heads"):
             check_positive_int(getattr(self, name), name)
         if self.width % (2 * self.heads):
-            raise ValueError(f"width must be a multiple of 2 * heads; got {self.width}")
+            raise ValueError(
+                f"width must be a multiple of 2 * heads = {2 * self.heads}, as positions turn the "
+                f"numbers of a head in pairs; got {self.width}"
+            )
 
 
 class Transformer(nn.Module):
@@ -77,9 +80,9 @@ class Transformer(nn.Module):
 
         With a `Cache` (causal networks only) the tokens follow those already in it and are added.
         """
-        start = cache.length if cache is not None else 0
-        turn = _turns(self.angles, start, tokens.shape[1])
+        start = 0 if cache is None else cache.begin(tokens)
         h = self.embedding(tokens)
+        turn = _turns(self.angles, start, tokens.shape[1], h.dtype)
         for index, block in enumerate(self.blocks):
             h = block(h, turn, cache.layer(index) if cache is not None else None, start)
         if cache is not None:
@@ -88,8 +91,16 @@ class Transformer(nn.Module):
 
     @property
     def parameters_count(self):
-        """The number of weights."""
+        """The number of weights: (2 V + 1) d + 12 layers d^2."""
         return sum(weight.numel() for weight in self.parameters())
+
+    def _apply(self, fn, recurse=True):
+        # the angles stay float64 through .bfloat16() and the like: in eight bits, positions above 256
+        # are rounded to each other
+        angles = self.angles
+        super()._apply(fn, recurse)
+        self.angles = angles.to(self.embedding.weight.device)
+        return self
 
 
 class Block(nn.Module):
@@ -137,9 +148,36 @@ class Cache:
         self.store = torch.zeros(size, dtype=weight.dtype, device=weight.device)
         self.length = 0
 
+    def begin(self, tokens):
+        """The position of the first of `tokens` (num, length); ValueError if there is no room."""
+        num, room = self.store.shape[2], self.store.shape[4] - self.length
+        if len(tokens) != num or tokens.shape[1] > room:
+            raise ValueError(
+                f"tokens must be ({num}, at most {room}): the cache is for {num} rows, and "
+                f"{self.length} of its {room + self.length} places are taken; got "
+                f"{tuple(tokens.shape)}"
+            )
+        return self.length
+
     def layer(self, index):
         """(keys, values) of a layer, each (num, heads, length, d / heads)."""
         return self.store[index]
+
+
+def flops(shape, length, cached=False):
+    """Floating point operations of a pass over one sequence, two for a product with its sum.
+
+    Matrix products alone (eq-flops): those of the layers, of queries with keys, of attention with
+    values, and the head. A causal network is counted as if it computed what it then hides. Norms,
+    rotation, softmax and the perceptron's nonlinearity are not counted.
+
+    cached  the pass of one token, the last of `length`, the others being in a `Cache`. A text that
+            is written token by token costs the sum over its lengths.
+    """
+    length = check_positive_int(length, "length")
+    queries = 1 if cached else length
+    products = shape.layers * 12 * shape.width**2 + shape.width * shape.vocab_size
+    return 2 * queries * (products + shape.layers * 2 * shape.width * length)
 
 
 def _norm(h):
@@ -151,11 +189,15 @@ def _angles(size):
     return ROTARY_BASE ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
 
 
-def _turns(angles, start, length):
-    """cos and sin of positions start .. start + length - 1: each (length, size / 2)."""
+def _turns(angles, start, length, dtype):
+    """cos and sin of positions start .. start + length - 1: each (length, size / 2).
+
+    From float64 angles, for numbers of `dtype`: float32, or float64 if they are.
+    """
     positions = torch.arange(start, start + length, device=angles.device, dtype=angles.dtype)
     turned = positions[:, None] * angles
-    return turned.cos().float(), turned.sin().float()
+    dtype = torch.promote_types(dtype, torch.float32)
+    return turned.cos().to(dtype), turned.sin().to(dtype)
 
 
 def _rotate(x, turn):

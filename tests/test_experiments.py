@@ -2,8 +2,8 @@
 
 import base64
 import dataclasses
-import importlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,12 +20,14 @@ from mdm_lab.experiments import (
     is_current,
     load,
     results,
+    runner,
     ser_curves,
     ter_table,
 )
+from mdm_lab.experiments.__main__ import main, parts_of
 from mdm_lab.experiments.languages import NAMES, language
 from mdm_lab.experiments.results import Store, code_digest
-from mdm_lab.experiments.runner import Part, run
+from mdm_lab.experiments.runner import ClusterError, Part, cluster, run
 from mdm_lab.information import factorisation_error, kappa
 from mdm_lab.schedules import reveal_probabilities
 
@@ -40,6 +42,29 @@ def work(key, log=None, fail=False):
     if fail:
         raise RuntimeError("power cut")
     return {"value": len(key)}
+
+
+def wait_for(file, key=None):
+    """A part that ends, or fails as `key`, when another process has made a file."""
+    deadline = time.monotonic() + 30
+    while not Path(file).exists():
+        assert time.monotonic() < deadline, "the file never came"
+        time.sleep(0.01)
+    if key is not None:
+        raise RuntimeError(f"power cut at {key}")
+    return {}
+
+
+def threads():
+    """What a part may use of its machine."""
+    import torch
+
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return {"torch": torch.get_num_threads(), "limits": [os.environ.get(n) for n in names]}
+
+
+def die():
+    os._exit(1)
 
 
 def store(folder):
@@ -70,13 +95,214 @@ def test_other_code_or_settings_start_afresh(tmp_path):
     assert not store(tmp_path).parts
 
 
+def without_seconds(parts):
+    return {key: {k: v for k, v in p.items() if k != "seconds"} for key, p in parts.items()}
+
+
 def test_two_processes_give_what_one_gives(tmp_path):
     parts = [Part(f"p{i}", work, {"key": "x" * i}) for i in range(5)]
     one, two = store(tmp_path / "one"), store(tmp_path / "two")
     run(parts, one, workers=1, report=quiet)
     run(parts, two, workers=2, report=quiet)
-    values = [{k: p["value"] for k, p in s.parts.items()} for s in (one, two)]
-    assert values[0] == values[1] and len(values[0]) == 5
+    assert without_seconds(one.parts) == without_seconds(two.parts) and len(two.parts) == 5
+
+
+def test_processes_work_on_one_thread_each(tmp_path):
+    mine = store(tmp_path)
+    run([Part(f"p{i}", threads, {}) for i in range(4)], mine, workers=2, report=quiet)
+    assert all(p["torch"] == 1 and p["limits"] == ["1"] * 3 for p in mine.parts.values())
+
+
+def test_processes_keep_each_part_as_it_finishes_and_name_the_one_that_fails(tmp_path):
+    """The failing part waits until the file holds the two others, so they were kept before it."""
+    signal, mine = tmp_path / "signal", store(tmp_path)
+
+    def report(line):
+        if set(store(tmp_path).parts) == {"a", "bb"}:
+            signal.touch()
+
+    parts = [Part(key, work, {"key": key}) for key in ("a", "bb")]
+    failing = Part("ccc", wait_for, {"file": str(signal), "key": "ccc"}, cost=9.0)
+    with pytest.raises(RuntimeError, match="power cut at ccc") as caught:
+        run([*parts, failing], mine, workers=2, report=report)
+    assert caught.value.__notes__ == ["in part 'ccc'"]
+    assert sorted(store(tmp_path).parts) == ["a", "bb"]
+
+
+def test_only_some_parts_run_and_the_others_stay(tmp_path):
+    log, mine = tmp_path / "log", store(tmp_path)
+    mine.add("a", {"value": 7, "seconds": 0.0})
+    mine.add("gone", {"value": 8, "seconds": 0.0})
+    parts = [Part(n, work, {"key": n, "log": str(log)}) for n in ("a", "bb", "ccc")]
+    run(parts, mine, workers=1, report=quiet, only=["bb"])
+    assert log.read_text().split() == ["bb"]
+    assert without_seconds(store(tmp_path).parts) == {"a": {"value": 7}, "bb": {"value": 2}}
+
+
+@dataclasses.dataclass(frozen=True)
+class OtherSize:
+    """The sizes of an experiment that is unlike the first ones."""
+
+    lengths: tuple = (8, 12)
+    steps: tuple = (2, 4)
+    vocab_size: int = 3
+    curve_sequences: int = 16
+    true_sequences: int = 8
+    recipe: dict = dataclasses.field(default_factory=lambda: {"rate": 0.5})
+
+
+def test_command_line_runs_the_parts_that_it_is_told(tmp_path, monkeypatch, capsys):
+    """Also of an experiment whose sizes are a dataclass of its own."""
+    monkeypatch.setitem(SIZES, "ter-table", {"smoke": OtherSize()})
+    command = ["ter-table", "--tier", "smoke", "--workers", "1", "--out", str(tmp_path)]
+    made = lambda: json.loads((tmp_path / "ter-table.smoke.json").read_text())  # noqa: E731
+    assert main([*command, "--only", "2-gram L=8", "--only", "3-gram L"]) == 0
+    first = made()
+    assert set(first["parts"]) == {"2-gram L=8", "3-gram L=8", "3-gram L=12"}
+    assert first["provenance"]["settings"]["recipe"] == {"rate": 0.5}
+    assert first["provenance"]["device"] and first["provenance"]["processor"]
+
+    first["parts"]["3-gram L=8"]["kept"] = True
+    (tmp_path / "ter-table.smoke.json").write_text(json.dumps(first))
+    assert main([*command, "--only", "2-gram L=8", "--fresh"]) == 0
+    assert made()["parts"]["3-gram L=8"]["kept"] and len(made()["parts"]) == 3
+    with pytest.raises(SystemExit):
+        main([*command, "--only", "5-gram"])
+    assert "2-gram L=12" in capsys.readouterr().err
+
+
+def test_under_torchrun_every_rank_runs_the_parts_in_order_and_the_first_writes(
+    tmp_path, monkeypatch, capsys
+):
+    """Every rank knows the same parts as finished, whatever the first writes meanwhile."""
+    store(tmp_path).add("b", {"value": 1, "seconds": 0.0})
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    stores, logs = [store(tmp_path) for _ in range(2)], []
+    for rank, mine in enumerate(stores):
+        monkeypatch.setenv("RANK", str(rank))
+        logs.append(tmp_path / f"log{rank}")
+        parts = [
+            Part(key, work, {"key": key, "log": str(logs[-1])}, cost=cost)
+            for key, cost in (("a", 1.0), ("b", 2.0), ("c", 3.0), ("d", 3.0))
+        ]
+        before = mine.path.read_bytes()
+        run(parts, mine, workers=2)
+        assert sorted(mine.parts) == ["a", "b", "c", "d"]
+        assert (mine.path.read_bytes() == before) == (rank == 1)
+        assert bool(capsys.readouterr().err) == (rank == 0)
+    assert [log.read_text().split() for log in logs] == [["c", "d", "a"]] * 2
+    with pytest.raises(ValueError, match="client"):
+        run(parts, stores[0], client=object())
+
+
+def test_rank_that_is_not_the_first_makes_no_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    store(tmp_path / "new").add("a", {"value": 1, "seconds": 0.0})
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture(scope="module")
+def dask_cluster():
+    """Two worker processes on this machine, and a part may take down none of them."""
+    dask = pytest.importorskip("dask")
+    distributed = pytest.importorskip("distributed")
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",
+            silence_logs="CRITICAL",
+        ) as local,
+    ):
+        yield local
+
+
+def test_cluster_gives_what_one_process_gives(tmp_path, dask_cluster):
+    """From the command line, with the scheduler's address as with its file."""
+    file = tmp_path / "scheduler.json"
+    file.write_text(json.dumps(dask_cluster.scheduler.identity()))
+    command = ["ter-table", "--tier", "smoke", "--out"]
+    assert main([*command, str(tmp_path / "one"), "--workers", "1"]) == 0
+    assert main([*command, str(tmp_path / "two"), "--dask", dask_cluster.scheduler_address]) == 0
+    assert main([*command, str(tmp_path / "three"), "--dask", str(file), "--only", "2-gram L"]) == 0
+    one, two, three = (
+        json.loads((tmp_path / name / "ter-table.smoke.json").read_text())
+        for name in ("one", "two", "three")
+    )
+    assert without_seconds(one["parts"]) == without_seconds(two["parts"])
+    assert without_seconds(three["parts"]).items() <= without_seconds(one["parts"]).items()
+    assert len(three["parts"]) == 2 and is_current(two, "ter-table")
+    same = ("code", "versions", "device", "processor", "machine", "settings")
+    assert all(one["provenance"][field] == two["provenance"][field] for field in same)
+    assert two["provenance"]["cpu_count"] == 2
+
+
+def test_cluster_with_other_code_or_versions_is_refused(tmp_path, dask_cluster):
+    """Before the run, and by a worker that joins later."""
+    address = dask_cluster.scheduler_address
+    for field, other in (("code", "0" * 16), ("versions", {"mdm_lab": "0.0"})):
+        mine = store(tmp_path)
+        with cluster(address, mine) as client:
+            mine.provenance[field] = other
+            with pytest.raises(ClusterError, match=f"other {field}"):
+                run([Part("a", work, {"key": "a"})], mine, report=quiet, client=client)
+        with pytest.raises(ClusterError, match=f"other {field}"), cluster(address, mine):
+            pass
+        assert not mine.path.exists()
+    with pytest.raises(ClusterError, match="worker x lacks this version"):
+        runner._refuse_other("worker x", Exception("no module"), {})
+
+
+def test_cluster_keeps_each_part_as_it_finishes_and_names_the_one_that_fails(
+    tmp_path, dask_cluster
+):
+    signal, mine = tmp_path / "signal", store(tmp_path)
+
+    def report(line):
+        if set(store(tmp_path).parts) == {"a", "threads"}:
+            signal.touch()
+
+    parts = [Part("a", work, {"key": "a"}), Part("threads", threads, {})]
+    failing = Part("ccc", wait_for, {"file": str(signal), "key": "ccc"}, cost=9.0)
+    with cluster(dask_cluster.scheduler_address, mine) as client:
+        with pytest.raises(RuntimeError, match="power cut at ccc") as caught:
+            run([*parts, failing], mine, report=report, client=client)
+        assert "in part 'ccc'" in caught.value.__notes__
+        kept = store(tmp_path).parts
+        assert sorted(kept) == ["a", "threads"] and kept["threads"]["torch"] == 1
+        with pytest.raises(Exception, match="died") as caught:
+            run([Part("fatal", die, {})], mine, report=quiet, client=client)
+        assert any("'fatal'" in note for note in caught.value.__notes__)
+
+
+def test_what_a_cluster_lacks_is_said(tmp_path, monkeypatch, capsys):
+    command = ["ter-table", "--tier", "smoke", "--out", str(tmp_path), "--dask"]
+    assert main([*command, str(tmp_path / "none.json")]) == 2
+    assert "no scheduler has written" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert main([*command, "tcp://localhost:1"]) == 2
+    assert 'pip install "mdm-lab[dask]"' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_cluster_without_an_answer_or_without_workers_is_refused(tmp_path):
+    dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "300ms"}),
+        pytest.raises(ClusterError, match="no Dask scheduler at"),
+        cluster("tcp://127.0.0.1:1", store(tmp_path)),
+    ):
+        pass
+    with (
+        distributed.LocalCluster(
+            n_workers=0, processes=False, dashboard_address=":0", silence_logs="CRITICAL"
+        ) as empty,
+        pytest.raises(ClusterError, match="no workers"),
+        cluster(empty.scheduler_address, store(tmp_path)),
+    ):
+        pass
 
 
 def test_digest_sees_code_and_not_comments(tmp_path, monkeypatch):
@@ -117,7 +343,8 @@ def test_languages_of_the_experiments_forbid_something(vocab_size):
 def test_smoke_run_from_the_command_line(tmp_path):
     """The code of the committed results, in small: all parts, and better with more steps."""
     command = [sys.executable, "-m", "mdm_lab.experiments", "ser-curves", "--tier", "smoke"]
-    done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True)
+    command += ["--workers", "1", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "ser-curves.smoke.json").read_text())
     wanted = ser_curves.parts(SIZES["ser-curves"]["smoke"])
@@ -229,8 +456,7 @@ def test_committed_result_is_what_this_code_makes(name):
     size = SIZES[name]["cpu"]
     settings = {k: v for k, v in dataclasses.asdict(size).items() if k != "minutes"}
     assert result["provenance"]["settings"] == json.loads(json.dumps(settings))
-    module = importlib.import_module(f"mdm_lab.experiments.{name.replace('-', '_')}")
-    assert set(result["parts"]) == {part.key for part in module.parts(size)}
+    assert set(result["parts"]) == {part.key for part in parts_of(name, size, results.FOLDER)}
     assert size.minutes is not None
 
 
@@ -286,14 +512,14 @@ def test_killed_run_leaves_no_worker_behind(tmp_path):
     command = [sys.executable, "-m", "mdm_lab.experiments", "ser-curves", "--tier", "cpu"]
     with subprocess.Popen([*command, "--out", str(tmp_path)], stderr=subprocess.PIPE) as process:
         deadline, children = time.monotonic() + 60, []
-        while len(children) < 2 and time.monotonic() < deadline:
+        while len(children) < 3 and time.monotonic() < deadline:  # two, and who cleans up after
             children = workers_of(process.pid)
             time.sleep(0.1)
         time.sleep(3)
         process.kill()
     while any(map(is_alive, children)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert len(children) >= 2 and not any(map(is_alive, children))
+    assert len(children) >= 3 and not any(map(is_alive, children))
 
 
 def workers_of(pid):

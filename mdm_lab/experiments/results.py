@@ -6,6 +6,7 @@ provenance: a digest of the code that made them, versions, device, seconds.
 """
 
 import ast
+import functools
 import hashlib
 import json
 import os
@@ -18,7 +19,12 @@ import mdm_lab
 
 PACKAGE = Path(mdm_lab.__file__).parent
 FOLDER = PACKAGE.parent / "book" / "results"
-PLUMBING = ("mdm_lab.experiments.runner",)  # runs the parts, and has no say in what they hold
+# these run the parts, keep them and choose their size, which is in the settings of a result: they
+# have no say in what a part holds
+PLUMBING = (
+    "mdm_lab.experiments",
+    *(f"mdm_lab.experiments.{name}" for name in ("results", "runner", "tiers")),
+)
 
 
 def load(name, tier="cpu"):
@@ -37,7 +43,12 @@ def load(name, tier="cpu"):
 
 def is_current(result, name):
     """Whether the code that the experiment runs is the code that made the result."""
-    return result["provenance"]["code"] == code_digest(f"mdm_lab.experiments.{_module(name)}")
+    return result["provenance"]["code"] == experiment_digest(name)
+
+
+def experiment_digest(name):
+    """The digest of the code that an experiment runs."""
+    return code_digest(f"mdm_lab.experiments.{name.replace('-', '_')}")
 
 
 def code_digest(module):
@@ -51,35 +62,50 @@ def code_digest(module):
         path = _source(name)
         if path is None or name in seen or name in PLUMBING:
             continue
-        tree = ast.parse(path.read_text())
-        seen[name] = _canonical(tree)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mdm_lab"):
-                todo += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                todo += [alias.name for alias in node.names if alias.name.startswith("mdm_lab")]
+        seen[name], imports = _syntax(path.read_text())
+        todo += imports
     text = json.dumps(sorted(seen.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def environment():
+    """Versions of the software and the devices of this machine, which a run may use."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    return {
+        "versions": {
+            "mdm_lab": mdm_lab.__version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("numpy", "torch")},
+        },
+        "device": f"cuda: {torch.cuda.get_device_name()}" if cuda else "cpu",
+        "processor": _processor(),
+        "cpu_count": os.cpu_count(),
+        "machine": platform.machine(),
+    }
+
+
+def is_writer():
+    """Whether this process writes results: under torchrun rank 0 alone does."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 class Store:
-    """The file of a run in progress: parts are added one by one, each write is atomic."""
+    """The file of a run in progress: parts are added one by one, each write is atomic.
+
+    Under torchrun each rank has its own, made from the same file on a disk that they share, so
+    that all know the same parts as finished; that of rank 0 writes.
+    """
 
     def __init__(self, folder, name, tier, settings):
         self.path = _file(Path(folder), name, tier)
         self.provenance = {
             "experiment": name,
             "tier": tier,
-            "code": code_digest(f"mdm_lab.experiments.{_module(name)}"),
+            "code": experiment_digest(name),
             "settings": settings,
-            "versions": {
-                "mdm_lab": mdm_lab.__version__,
-                "python": platform.python_version(),
-                **{package: version(package) for package in ("numpy", "torch")},
-            },
-            "device": "cpu",
-            "cpu_count": os.cpu_count(),
-            "machine": platform.machine(),
+            **environment(),
         }
         self.parts = self._unfinished()
 
@@ -107,6 +133,8 @@ class Store:
 
     def write(self):
         """Write everything so far; a reader never sees half a file."""
+        if not is_writer():
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "provenance": {**self.provenance, "seconds_of_work": self.seconds},
@@ -121,8 +149,14 @@ def _file(folder, name, tier):
     return folder / f"{name}.{tier}.json"
 
 
-def _module(name):
-    return name.replace("-", "_")
+def _processor():
+    """The processor's name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _source(module):
@@ -132,6 +166,18 @@ def _source(module):
         if candidate.is_file():
             return candidate
     return None
+
+
+@functools.cache
+def _syntax(source):
+    """(canonical tree, what it may import of mdm_lab) of the text of a module."""
+    tree, imports = ast.parse(source), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mdm_lab"):
+            imports += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            imports += [alias.name for alias in node.names if alias.name.startswith("mdm_lab")]
+    return _canonical(tree), imports
 
 
 def _canonical(node):

@@ -24,3 +24,9 @@ TER_INCREASE = {
         1024: (5.37, 2.91, 1.45, 0.84, 0.35, 0.05),
     },
 }
+
+# seconds to generate a text, by its length; the machine, the networks and the batch are not told
+CLOCK_LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
+CLOCK_STEPS = 512
+CLOCK_MDM = (2.0, 3.1, 4.2, 4.7, 4.7, 7.4)
+CLOCK_AR = (0.9, 1.7, 3.3, 7.0, 15.4, 45.8)

@@ -31,20 +31,60 @@ class Size:
 
 @dataclass(frozen=True)
 class Training:
-    """The trained models at one tier: a network a language and kind ("mdm", "ar").
+    """The trained models at one tier.
 
-    steps     updates, by language and kind
+    models    label: {"language", "vocab_size", "mdm", "ar"}, the last two the updates of each kind
     shape     width, layers and heads of all networks
     recipe    what else `training.Recipe` is to be told
     held_out  sequences of the validation text
     """
 
     length: int
-    steps: dict
+    models: dict
     shape: dict
     recipe: dict
-    vocab_size: int = 8
     held_out: int = 512
+    minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is measured of the trained models at one tier.
+
+    models     label: [language, vocabulary]
+    steps      the grid of step counts N, for texts of `length` tokens
+    fractions  shares of visible tokens at which learning errors are measured
+    sampled, oracle, autoregressive    sequences drawn from each kind of model for a point
+    forced     true sequences for a learning error or an excess
+    """
+
+    length: int
+    models: dict
+    steps: tuple = ()
+    fractions: tuple = ()
+    sampled: int = 0
+    oracle: int = 0
+    autoregressive: int = 0
+    forced: int = 0
+    minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall clock at one tier: the lengths and batches of timed calls, and of timed whole runs.
+
+    shape    vocabulary, width, layers and heads of the networks
+    seconds  for the calls of one length and batch, of which each kind has its turn twice at least
+    repeats  whole runs of each kind
+    """
+
+    lengths: tuple
+    batches: tuple
+    run_lengths: tuple
+    run_steps: tuple
+    shape: dict
+    seconds: float
+    repeats: int
     minutes: float | None = None
 
 
@@ -82,46 +122,103 @@ SIZES = {
 }
 
 
-def _models(mdm, ar=None):
-    """Updates by language and kind, the languages in the order of the talk."""
+def _models(vocab_size, mdm, ar=None):
+    """A model of each kind for each language of the talk, in its order."""
     names = ("2-gram", "3-gram", "4-gram", "HMM")
-    ar = ar or mdm
-    return {name: {"mdm": m, "ar": a} for name, m, a in zip(names, mdm, ar, strict=True)}
+    return {
+        name: {"language": name, "vocab_size": vocab_size, "mdm": m, "ar": a}
+        for name, m, a in zip(names, mdm, ar or mdm, strict=True)
+    }
 
 
-SMALL = {"width": 64, "layers": 2, "heads": 4}
 RECIPE = {"batch_size": 32, "report_every": 100, "validate_every": 1000, "checkpoint_every": 1000}
-# The talk: 20 epochs over 990,000 sequences; a batch of 512 and the size are our choice.
-PAPER = {"batch_size": 512, "learning_rate": 1e-3, "checkpoint_every": 1000}
+# A 4-gram over 8 tokens turns out to be more than this budget can teach, so one over 4 is added.
+SMALL = {"small 4-gram": {"language": "4-gram", "vocab_size": 4, "mdm": 7000, "ar": 3000}}
 SIZES["trained-models"] = {
     "smoke": Training(
         8,
-        _models((20,) * 4),
+        _models(3, (20,) * 4),
         {"width": 16, "layers": 1, "heads": 2},
         {"batch_size": 8, "report_every": 10},
-        vocab_size=3,
         held_out=16,
         minutes=0.1,
     ),
     "cpu": Training(
         64,
-        _models((6000, 11000, 14000, 10000), (3000, 5000, 6000, 4000)),
-        SMALL,
+        {**_models(8, (6000, 11000, 14000, 10000), (3000, 5000, 6000, 4000)), **SMALL},
+        {"width": 64, "layers": 2, "heads": 4},
         RECIPE,
     ),
     "gpu": Training(
         128,
-        _models((20_000,) * 4),
+        {**_models(8, (20_000,) * 4), **SMALL},
         {"width": 256, "layers": 6, "heads": 8},
         {**RECIPE, "batch_size": 256, "learning_rate": 1e-3},
     ),
+    # The talk's data: 20 epochs over 990,000 sequences of 512. Batch and networks are our choice.
     "paper": Training(
         512,
-        _models((20 * 990_000 // 512,) * 4),
+        _models(8, (20 * 990_000 // 512,) * 4),
         {"width": 512, "layers": 8, "heads": 8},
-        PAPER,
+        {**RECIPE, "batch_size": 512, "learning_rate": 1e-3},
         held_out=10_000,
     ),
+}
+
+
+def _evaluation(tier, **more):
+    trained = SIZES["trained-models"][tier]
+    models = {label: [m["language"], m["vocab_size"]] for label, m in trained.models.items()}
+    return Evaluation(trained.length, models, **more)
+
+
+EIGHTHS = tuple(k / 8 for k in range(8)) + (0.95,)
+SIZES["trained-curves"] = {
+    "smoke": _evaluation(
+        "smoke", steps=(2, 8), sampled=16, oracle=16, autoregressive=16, forced=16, minutes=0.1
+    ),
+    **{
+        tier: _evaluation(
+            tier, steps=steps, sampled=1000, oracle=4000, autoregressive=4000, forced=500
+        )
+        for tier, steps in {
+            "cpu": (8, 16, 32, 64, 128, 256),
+            "gpu": (16, 32, 64, 128, 256, 512),
+            "paper": TALK_STEPS,
+        }.items()
+    },
+}
+SIZES["learning-error"] = {
+    "smoke": _evaluation("smoke", fractions=(0.0, 0.5), forced=16, minutes=0.1),
+    "cpu": _evaluation("cpu", fractions=EIGHTHS, forced=1000),
+    "gpu": _evaluation("gpu", fractions=EIGHTHS, forced=1000),
+    "paper": _evaluation("paper", fractions=EIGHTHS, forced=1000),
+}
+
+DOUBLINGS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+WIDE = {"vocab_size": 8, "width": 512, "layers": 8, "heads": 8}
+SIZES["wall-clock"] = {
+    "smoke": Timing(
+        (8, 16),
+        (1, 2),
+        (8, 16),
+        (4, 32),
+        {"vocab_size": 3, "width": 16, "layers": 1, "heads": 2},
+        seconds=0.05,
+        repeats=4,
+        minutes=0.1,
+    ),
+    "cpu": Timing(
+        DOUBLINGS,
+        (1, 16),
+        (64, 128, 256),
+        (64, 512),
+        {"vocab_size": 8, "width": 64, "layers": 2, "heads": 4},
+        seconds=2,
+        repeats=2,
+    ),
+    "gpu": Timing(DOUBLINGS, (1, 16), (64, 128, 256), (64, 512), WIDE, seconds=10, repeats=3),
+    "paper": Timing(DOUBLINGS, (1, 16), DOUBLINGS[2:], (512,), WIDE, seconds=10, repeats=3),
 }
 
 

@@ -7,9 +7,10 @@ them there. Chapter: *Trained models*.
 
 import hashlib
 from importlib.resources import files
+from pathlib import Path
 
 from mdm_lab.experiments import results
-from mdm_lab.experiments.languages import NAMES, language
+from mdm_lab.experiments.languages import language
 from mdm_lab.experiments.runner import Part
 from mdm_lab.objectives.batches import autoregressive, exact_count
 from mdm_lab.training import FromLanguage, Recipe, device_name, load_network, save_network, train
@@ -25,29 +26,30 @@ def parts(size, folder):
     """One part a model; `folder` is where the networks go."""
     return [
         Part(
-            f"{name} {kind}",
+            f"{label} {kind}",
             trained,
             {
-                "name": name,
+                "label": label,
+                "name": model["language"],
                 "kind": kind,
                 "folder": str(folder),
                 "length": size.length,
-                "shape": {"vocab_size": size.vocab_size, "causal": kind == "ar", **size.shape},
-                "recipe": {**size.recipe, "steps": size.steps[name][kind]},
+                "shape": {"vocab_size": model["vocab_size"], "causal": kind == "ar", **size.shape},
+                "recipe": {**size.recipe, "steps": model[kind]},
                 "held_out": size.held_out,
             },
-            float(size.steps[name][kind]),
+            float(model[kind]),
         )
-        for name in NAMES
+        for label, model in size.models.items()
         for kind in KINDS
     ]
 
 
-def trained(name, kind, folder, length, shape, recipe, held_out):
+def trained(label, name, kind, folder, length, shape, recipe, held_out):
     """Train one model and keep its average: history, size, and the digest of the network's file."""
     network, data, recipe = prepare(name, length, shape, recipe)
     lang = data.lang
-    file = file_of(folder, name, kind)
+    file = file_of(folder, label, kind)
     running = file.with_suffix(".training")
     with distributed() as device:
         run = train(
@@ -65,6 +67,7 @@ def trained(name, kind, folder, length, shape, recipe, held_out):
         running.unlink(missing_ok=True)
     return {
         "language": name,
+        "vocab_size": lang.vocab_size,
         "kind": kind,
         "length": length,
         "parameters": network.parameters_count,
@@ -83,18 +86,18 @@ def prepare(name, length, shape, recipe):
     return Transformer(Shape(**shape)), FromLanguage(lang, length), Recipe(**recipe)
 
 
-def file_of(folder, name, kind):
+def file_of(folder, label, kind):
     """The file of a network."""
-    return results.Path(folder) / f"{name}-{kind}.safetensors"
+    return Path(folder) / f"{label.replace(' ', '-')}-{kind}.safetensors"
 
 
-def network_of(name, kind, tier="cpu"):
-    """The committed network of a language, a `Transformer`, with what its file says of it.
+def network_of(label, kind, tier="cpu", folder=None):
+    """The trained network of a label, kind "mdm" or "ar", and what its file says of it.
 
-    Raises FileNotFoundError with the command that makes it.
+    From `folder`, or the committed one. Raises FileNotFoundError with the command that makes it.
     """
     inside = results.FOLDER if results.FOLDER.is_dir() else files("mdm_lab") / "results"
-    file = file_of(inside / f"trained-models.{tier}", name, kind)
+    file = file_of(folder or inside / f"trained-models.{tier}", label, kind)
     if not file.is_file():
         raise FileNotFoundError(
             f"no network {file.name}: make it with "

@@ -8,11 +8,12 @@ import dataclasses
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from mdm_lab.transformer import Shape, Transformer
 
@@ -26,23 +27,26 @@ class CheckpointError(ValueError):
 def write(path, tensors, about):
     """Write tensors {name: tensor} and `about`, which JSON must hold. Atomic: all or nothing.
 
-    When it fails (a full disk, say) what stood at `path` before still stands.
+    Raises OSError when it fails (a full disk, say); what stood at `path` before still stands.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     about = json.dumps(about, sort_keys=True)
-    metadata = {"format": FORMAT, "about": about, "digest": _digest(tensors, about)}
-    partial = path.with_name(f"{path.name}.partial{os.getpid()}")
+    content = save(tensors, {"format": FORMAT, "about": about, "digest": _digest(tensors, about)})
+    partial = path.with_name(path.name + ".partial")
     try:
-        save_file(tensors, partial, metadata)
-        with open(partial, "rb+") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        stands = "the one that was there still stands" if path.exists() else "there is none yet"
-        raise OSError(f"the checkpoint {path} could not be written ({error}); {stands}") from error
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        stands = "the one that was there still stands" if path.is_file() else "there is none yet"
+        message = f"the checkpoint {path} could not be written ({error.strerror}); {stands}"
+        raise OSError(error.errno, message) from error
 
 
 def read(path):
@@ -61,9 +65,10 @@ def read(path):
             f"{path} is not a safetensors file, or is damaged ({error}); it was not opened in any "
             "other way: remove it, or name another"
         ) from error
-    if _digest(tensors, metadata.get("about", "")) != metadata.get("digest"):
+    about = metadata.get("about", "")
+    if _digest(tensors, about) != metadata.get("digest"):
         raise CheckpointError(f"{path} is damaged: its digest does not fit what it holds")
-    return tensors, json.loads(metadata["about"])
+    return tensors, json.loads(about)
 
 
 def save_network(path, network, **about):
@@ -73,7 +78,10 @@ def save_network(path, network, **about):
 
 
 def load_network(path, device="cpu"):
-    """(network, about): the network of `save_network`, or the average of a training checkpoint."""
+    """(network, about): the network of `save_network`, or the average of a training checkpoint.
+
+    Raises FileNotFoundError, or CheckpointError for a file that is damaged or something else.
+    """
     tensors, about = read(path)
     try:
         network = Transformer(Shape(**about["shape"]))

@@ -16,6 +16,9 @@ import torch
 from mdm_lab.checks import check_positive_int
 from mdm_lab.training.recipe import seed_of
 
+ROWS_AT_A_TIME = 10_000
+CORPUS = 3  # what a seed is for: a corpus is not the text of `FromLanguage` with its seed
+
 
 @dataclass(frozen=True)
 class FromLanguage:
@@ -54,9 +57,13 @@ class FromFile:
     @cached_property
     def rows(self):
         """The corpus, (num, length), mapped into memory."""
-        rows = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        if rows.ndim != 2 or rows.size == 0 or rows.dtype.kind not in "ui":
-            raise ValueError(f"{self.path} must hold whole numbers (num, length): {rows.shape}")
+        try:
+            rows = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            raise ValueError(f"{self.path} must be a .npy file of numbers: {error}") from error
+        if not isinstance(rows, np.memmap) or rows.ndim != 2 or rows.dtype.kind not in "ui":
+            found = f"{rows.dtype} {rows.shape}" if hasattr(rows, "dtype") else "several arrays"
+            raise ValueError(f"{self.path} must hold whole numbers (num, length); got {found}")
         return rows
 
     def _order(self, epoch):
@@ -68,20 +75,24 @@ class FromFile:
         return kept[1]
 
 
-def write_corpus(path, lang, num, length, seed=0, rows_at_a_time=10_000):
+def write_corpus(path, lang, num, length, seed=0):
     """Draw `num` sequences of a language into a .npy file, a byte a token if V allows.
 
-    Only `rows_at_a_time` rows are held in memory. The file appears when it is complete.
+    Only `ROWS_AT_A_TIME` rows are held in memory. The file appears when it is complete.
     """
     num, length = check_positive_int(num, "num"), check_positive_int(length, "length")
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     dtype = np.uint8 if lang.vocab_size <= 256 else np.uint16 if lang.vocab_size <= 65536 else int
-    with open(partial, "wb") as file:
-        header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (num, length)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for begin in range(0, num, rows_at_a_time):
-            rows = lang.sample(min(rows_at_a_time, num - begin), length, seed_of(seed, begin))
-            file.write(rows.astype(dtype).tobytes())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (num, length)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for begin in range(0, num, ROWS_AT_A_TIME):
+                count = min(ROWS_AT_A_TIME, num - begin)
+                rows = lang.sample(count, length, seed_of(seed, CORPUS, begin))
+                file.write(rows.astype(dtype).tobytes())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path

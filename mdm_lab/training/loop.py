@@ -1,8 +1,6 @@
-"""The training loop: AdamW on a weighted cross-entropy, nothing that depends on what came before
-except weights, optimiser and the number of the step."""
+"""The training loop: AdamW on a weighted cross-entropy; a checkpoint holds all it remembers."""
 
 import copy
-import dataclasses
 import math
 import signal
 import sys
@@ -10,19 +8,17 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from mdm_lab.objectives.batches import Batch, sequence_loss
+from mdm_lab.objectives.batches import sequence_loss
 from mdm_lab.tensors import token_tensor
-from mdm_lab.training import checkpoints
 from mdm_lab.training.devices import autocast, best_device, mean_over_processes, rank_and_world
 from mdm_lab.training.recipe import seed_of
+from mdm_lab.training.resuming import Checkpoint
 
 MASKS, VALIDATION = 1, 2  # what a seed is for
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Diverged(ArithmeticError):
@@ -66,8 +62,13 @@ def train(
     device      default: the GPU if there is one
     report      takes a line of progress; default: standard error
 
-    Within `distributed()` each process takes its share of every batch, and the first one writes.
-    Raises Diverged when the loss is no number, CheckpointError if `checkpoint` is not of this run.
+    Going on from a checkpoint on the same device gives what one run would have given, bit for bit,
+    wherever the interruption was (thm-resume). Within `distributed()` each process takes its share
+    of every batch, and the first one writes.
+    The first interruption ends the run after the step under way, with KeyboardInterrupt; a second
+    one does not wait for it.
+    Raises Diverged when the loss is no number, CheckpointError if `checkpoint` is not of this run,
+    OSError if it cannot be written.
     """
     device = torch.device(device or best_device())
     rank, world = rank_and_world()
@@ -78,40 +79,51 @@ def train(
     optimiser = torch.optim.AdamW(
         network.parameters(), 0.0, recipe.betas, weight_decay=recipe.weight_decay, fused=True
     )
-    about = _about(network, objective, recipe)
-    if checkpoint is not None and Path(checkpoint).is_file():
-        _resume(run, optimiser, checkpoint, about)
+    optimiser.zero_grad(set_to_none=True)  # of whatever the network was used for before
+    meter = _Meter(device)
+
+    def batch_of(step):
+        x0 = data(step, recipe.batch_size)
+        if len(x0) != recipe.batch_size:
+            raise ValueError(f"data must give batch_size = {recipe.batch_size} rows: got {len(x0)}")
+        return objective(x0, network.mask_id, seed_of(recipe.seed, MASKS, step))
+
+    kept = Checkpoint(checkpoint, run, optimiser, meter, recipe, objective, batch_of(0))
+    kept.resume()
     forward = torch.compile(network) if recipe.compile else network
     forward = DistributedDataParallel(forward) if world > 1 else forward
     report = report or (lambda line: print(line, file=sys.stderr, flush=True))
     share = slice(rank * recipe.batch_size // world, (rank + 1) * recipe.batch_size // world)
-    meter = _Meter(device)
     with _stopping(world) as stop:
-        while run.step < recipe.steps:
-            x0 = data(run.step, recipe.batch_size)
-            batch = objective(x0, network.mask_id, seed_of(recipe.seed, MASKS, run.step))
-            batch = _rows(batch, share, device)
+        while run.step < recipe.steps and not stop.is_set():
+            batch = batch_of(run.step)
+            tokens = batch.targets.numel()
+            batch = batch.rows(share).to(device)
             with autocast(device, recipe.precision):
                 logits = forward(batch.inputs)
-            loss = sequence_loss(logits, batch).mean() / x0.shape[1]
+            loss = sequence_loss(logits, batch).mean() / batch.targets.shape[1]
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
             _update(run, optimiser, recipe)
-            meter.add(loss.detach(), norm, x0.numel())
-            last = run.step == recipe.steps or stop.is_set()
-            keeps = last or _due(run.step, recipe.checkpoint_every)
-            if keeps or _due(run.step, recipe.report_every):
-                record = _record(run, meter, checkpoint)
-                if validation is not None and (last or _due(run.step, recipe.validate_every)):
-                    record["validation"] = validation_loss(
-                        run.average, objective, validation, recipe
-                    )
+            meter.add(loss.detach(), norm, tokens)
+            done = run.step == recipe.steps
+            keeps = done or stop.is_set() or _due(run.step, recipe.checkpoint_every)
+            validates = validation is not None and (done or _due(run.step, recipe.validate_every))
+            reports = done or validates or _due(run.step, recipe.report_every)
+            if keeps or reports:
+                _check_finite(run, meter, kept)
+            if reports:
+                record = {"step": run.step, **meter.read(), "validation": None}
+                if validates:
+                    held_out = validation_loss(run.average, objective, validation, recipe)
+                    record["validation"] = held_out
+                run.history.append(record)
                 if rank == 0:
                     report(_line(record, recipe.steps))
-            if keeps and checkpoint is not None and rank == 0:
-                checkpoints.write(checkpoint, *_contents(run, optimiser, about))
-            if stop.is_set() and run.step < recipe.steps:
-                raise KeyboardInterrupt(f"stopped after step {run.step} of {recipe.steps}")
+            if keeps:
+                kept.write()
+        if stop.is_set():
+            raise KeyboardInterrupt(f"stopped after step {run.step} of {recipe.steps}")
     return run
 
 
@@ -126,13 +138,13 @@ def validation_loss(network, objective, x0, recipe, batch_size=256):
     total = 0.0
     with torch.no_grad(), autocast(device, recipe.precision):
         for begin in range(0, len(x0), batch_size):
-            rows = _rows(batch, slice(begin, begin + batch_size), device)
+            rows = batch.rows(slice(begin, begin + batch_size)).to(device)
             total += float(sequence_loss(network(rows.inputs), rows).double().sum())
     return total / x0.numel()
 
 
 def _update(run, optimiser, recipe):
-    """A step of AdamW, and of the average."""
+    """A step of AdamW (eq-adamw), and of the average (eq-ema)."""
     for group in optimiser.param_groups:
         group["lr"] = recipe.rate(run.step)
     optimiser.step()
@@ -141,12 +153,6 @@ def _update(run, optimiser, recipe):
         pair = list(run.average.parameters()), list(run.network.parameters())
         torch._foreach_lerp_(*pair, 1 - recipe.decay(run.step))
     run.step += 1
-
-
-def _rows(batch, rows, device):
-    """The rows of a batch, on the device."""
-    parts = (batch.inputs, batch.targets, batch.weights)
-    return Batch(*(part[rows].to(device, non_blocking=True) for part in parts))
 
 
 def _due(step, every):
@@ -163,34 +169,44 @@ class _Meter:
 
     def _begin(self):
         self.sums.zero_()
-        self.steps, self.tokens, self.start = 0, 0, time.perf_counter()
+        self.steps = 0
+        self._clock()
+
+    def _clock(self):
+        self.tokens, self.start = 0, time.perf_counter()
 
     def add(self, loss, norm, tokens):
         self.sums += torch.stack([loss, norm])
         self.steps += 1
         self.tokens += tokens
 
+    def means(self):
+        """(loss, gradient norm) since the last report, over all processes, which all must ask."""
+        return (mean_over_processes(self.sums) / self.steps).tolist()
+
+    def restore(self, sums, steps):
+        """Go on from the sums of a checkpoint; the clock is not among them."""
+        self.sums.copy_(sums)
+        self.steps = steps
+        self._clock()
+
     def read(self):
-        """(loss, gradient norm, tokens per second) since the last call."""
-        loss, norm = (mean_over_processes(self.sums) / self.steps).tolist()
+        """What a record says of the time since the last report; begins anew."""
+        loss, norm = self.means()
         speed = self.tokens / (time.perf_counter() - self.start)
         self._begin()
-        return loss, norm, speed
+        return {"loss": loss, "gradient_norm": norm, "tokens_per_second": speed}
 
 
-def _record(run, meter, checkpoint):
-    """Read the meter into the history; raises Diverged on what is no number."""
-    loss, norm, speed = meter.read()
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        stands = checkpoint is not None and Path(checkpoint).is_file()
+def _check_finite(run, meter, kept):
+    """Raise Diverged unless loss, gradients and weights are numbers, before anything is kept."""
+    loss, norm = meter.means()
+    weights = all(bool(weight.isfinite().all()) for weight in run.network.parameters())
+    if not (weights and math.isfinite(loss) and math.isfinite(norm)):
         raise Diverged(
-            f"the loss was no number within the steps up to {run.step} (mean {loss}): lower the "
-            "learning_rate or clip harder. "
-            + (f"The last good checkpoint is {checkpoint}" if stands else "There is no checkpoint")
+            f"the loss or a weight was no number within the steps up to {run.step} (mean loss "
+            f"{loss}): lower the learning_rate or clip harder. {kept.standing()}"
         )
-    record = {"step": run.step, "loss": loss, "gradient_norm": norm, "tokens_per_second": speed}
-    run.history.append({**record, "validation": None})
-    return run.history[-1]
 
 
 def _line(record, steps):
@@ -200,69 +216,31 @@ def _line(record, steps):
     return f"{line}  {record['tokens_per_second']:,.0f} tokens/s"
 
 
-def _about(network, objective, recipe):
-    """What a checkpoint must share with the run that goes on from it."""
-    return {
-        "shape": dataclasses.asdict(network.shape),
-        "recipe": {**dataclasses.asdict(recipe), "betas": list(recipe.betas)},
-        "objective": getattr(objective, "__name__", type(objective).__name__),
-    }
-
-
-def _contents(run, optimiser, about):
-    """(tensors, about) of a checkpoint."""
-    tensors = {}
-    for name, weight in run.network.named_parameters():
-        tensors[f"network.{name}"] = weight
-        for moment in MOMENTS:
-            tensors[f"{moment}.{name}"] = optimiser.state[weight][moment]
-    for name, weight in run.average.named_parameters():
-        tensors[f"average.{name}"] = weight
-    return tensors, {**about, "step": run.step, "history": run.history}
-
-
-def _resume(run, optimiser, path, about):
-    """Go on from a checkpoint: weights, average, moments, step and history."""
-    tensors, found = checkpoints.read(path)
-    for key, value in about.items():
-        if found.get(key) != value:
-            raise checkpoints.CheckpointError(
-                f"{path} is of another run, its {key} is {found.get(key)}: remove it, name another "
-                f"file, or ask for the same {key}; this run has {value}"
-            )
-    checkpoints.restore(run.network, _named("network", tensors), path)
-    checkpoints.restore(run.average, _named("average", tensors), path)
-    moments = {moment: _named(moment, tensors) for moment in MOMENTS}
-    run.step, run.history = found["step"], found["history"]
-    for name, weight in run.network.named_parameters():
-        state = {moment: moments[moment][name].to(weight.device) for moment in MOMENTS}
-        optimiser.state[weight] = {
-            "step": torch.tensor(float(run.step), device=weight.device),
-            **state,
-        }
-
-
-def _named(prefix, tensors):
-    """The tensors whose name begins with `prefix`, by the rest of it."""
-    begin = f"{prefix}."
-    return {n.removeprefix(begin): t for n, t in tensors.items() if n.startswith(begin)}
-
-
 @contextmanager
 def _stopping(world):
     """An event that Ctrl-C and SIGTERM set, so that the step under way is finished and kept.
 
-    Only where signals reach: the main thread. Of several processes one would go a step further
-    than another, so there the signal does what it always does, and the last interval is lost.
+    A second signal does what it always does. Only where signals reach: the main thread. Of several
+    processes one would go a step further than another, so there the first signal does what it
+    always does, too, and the last interval is lost.
     """
     stop = threading.Event()
     if world > 1 or threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: stop.set()) for number in signals]
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore():
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def on_signal(*_):
+        stop.set()
+        restore()
+
+    for number in before:
+        signal.signal(number, on_signal)
     try:
         yield stop
     finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
+        restore()

@@ -52,11 +52,16 @@ class Recipe:
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be above 0 and finite; got {getattr(self, name)!r}")
+        betas = check_range(self.betas, "betas", 0, 1)
+        if betas.shape != (2,) or betas.max() == 1:
+            raise ValueError(f"betas must be two numbers below 1; got {self.betas!r}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be at least 0; got {self.weight_decay!r}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}; got {self.precision!r}")
 
     def rate(self, step):
-        """The learning rate of step 0 .. steps - 1."""
+        """The learning rate of step 0 .. steps - 1 (eq-learning-rate)."""
         warm = self.warmup * self.steps
         if step < warm:
             return self.learning_rate * (step + 1) / (warm + 1)
@@ -64,10 +69,14 @@ class Recipe:
         return self.learning_rate * (1 + math.cos(math.pi * done)) / 2
 
     def decay(self, step):
-        """The decay of the average in a step: small at first, so that the start is forgotten."""
+        """The decay of the average in a step (eq-ema-decay): small at first, so that the start is
+        forgotten."""
         return min(self.ema, (1 + step) / (10 + step))
 
 
 def seed_of(*numbers):
-    """A seed for whatever is told apart by these whole numbers: the run, the purpose, the step."""
+    """A seed for whatever is told apart by these whole numbers: the run, the purpose, the step.
+
+    63 bits of a hash: streams of different numbers are as good as independent of each other.
+    """
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
