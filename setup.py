@@ -7,15 +7,17 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithResults(build_py):
-    """Copies book/results/*.json into the package, where `mdm_lab.experiments.load` finds them."""
+    """Copies book/results into the package, where `mdm_lab.experiments` looks for them."""
 
     def run(self):
         """Build as always, then add the results."""
         super().run()
-        target = Path(self.build_lib) / "mdm_lab" / "results"
-        for result in (Path(__file__).parent / "book" / "results").glob("*.json"):
-            self.mkpath(str(target))
-            self.copy_file(str(result), str(target / result.name))
+        source = Path(__file__).parent / "book" / "results"
+        for kind in ("*.json", "*/*.safetensors"):
+            for result in source.glob(kind):
+                target = Path(self.build_lib) / "mdm_lab" / "results" / result.relative_to(source)
+                self.mkpath(str(target.parent))
+                self.copy_file(str(result), str(target))
 
 
 setup(cmdclass={"build_py": BuildWithResults})

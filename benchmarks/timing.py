@@ -21,8 +21,8 @@ if hasattr(os, "sched_setaffinity"):  # one core for the whole process: nobody g
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
-def interleaved(functions, repeats):
-    """Processor seconds of each of `functions` {name: function}: {name: (least, median)}.
+def in_turns(functions, repeats):
+    """Processor seconds of each of `functions` {name: function}: {name: [seconds of each call]}.
 
     All are called in turn, `repeats` times, so that a slow spell of the machine hits all alike.
     """
@@ -32,7 +32,22 @@ def interleaved(functions, repeats):
             begin = time.process_time()
             function()
             seconds[name].append(time.process_time() - begin)
-    return {name: (min(taken), statistics.median(taken)) for name, taken in seconds.items()}
+    return seconds
+
+
+def interleaved(functions, repeats):
+    """`in_turns`, in short: {name: (least, median)}."""
+    return {name: summary(taken) for name, taken in in_turns(functions, repeats).items()}
+
+
+def summary(taken):
+    """(least, median) of seconds."""
+    return min(taken), statistics.median(taken)
+
+
+def ratio(slow, fast):
+    """The median, over the turns, of seconds of one by seconds of another in the same turn."""
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
 def shown(times, unit=1e-3):

@@ -95,8 +95,8 @@ class Transformer(nn.Module):
         return sum(weight.numel() for weight in self.parameters())
 
     def _apply(self, fn, recurse=True):
-        # the angles stay float64 through .bfloat16() and the like: in eight bits, positions above 256
-        # are rounded to each other
+        # the angles stay float64 through .bfloat16() and the like, whose eight bits would round
+        # positions above 256 to each other
         angles = self.angles
         super()._apply(fn, recurse)
         self.angles = angles.to(self.embedding.weight.device)

@@ -3,6 +3,7 @@ it cannot be."""
 
 import dataclasses
 import errno
+import math
 import os
 import pickle
 import shutil
@@ -179,6 +180,62 @@ def test_decay_of_the_average_starts_small():
     assert all(a <= b for a, b in zip(decays, decays[1:], strict=False))
     assert {Recipe(10, ema=0.0).decay(step) for step in range(5)} == {0.0}
 
+    shares = np.cumprod([Recipe(10).decay(step) for step in range(100)])
+    exact = [1 / math.comb(n + 9, 9) for n in range(1, 101)]
+    np.testing.assert_allclose(shares, exact, rtol=1e-12)
+
+
+def moves(gradients, betas):
+    """What PyTorch's AdamW moves a weight by in each update, for a learning rate of 1."""
+    weight = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.AdamW([weight], 1.0, betas, eps=0.0, weight_decay=0.0)
+    path = [0.0]
+    for gradient in gradients:
+        weight.grad = torch.tensor([float(gradient)], dtype=torch.float64)
+        adam.step()
+        path.append(float(weight.detach()))
+    return -np.diff(path)
+
+
+def longest_step(n, betas):
+    """c_n of prop-adam-step."""
+    one, two = betas
+    ratio = sum((one**2 / two) ** k for k in range(n))
+    return (1 - one) / (1 - one**n) * math.sqrt((1 - two**n) / (1 - two) * ratio)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.99), (0.9, 0.999), (0.5, 0.6), (0.0, 0.9)])
+def test_no_step_of_adamw_is_longer_than_the_bound(betas):
+    """prop-adam-step: the bound, that it is reached, and that scale does not matter."""
+    rng = np.random.default_rng(0)
+    bounds = np.array([longest_step(n, betas) for n in range(1, 31)])
+    for _ in range(20):
+        gradients = rng.normal(size=30) * rng.exponential(size=30) ** 3
+        found = moves(gradients, betas)
+        assert (np.abs(found) <= bounds * (1 + 1e-9)).all()
+        np.testing.assert_allclose(moves(1e3 * gradients, betas), found, rtol=1e-9, atol=1e-9)
+    for n in (1, 2, 7, 30):
+        worst = (betas[0] / betas[1]) ** np.arange(n)[::-1]
+        assert moves(worst, betas)[-1] == pytest.approx(longest_step(n, betas), rel=1e-9)
+
+
+@pytest.mark.parametrize("a", [-0.5, 0.0, 0.9, 0.99])
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.99])
+def test_a_moving_average_filters_noise_by_the_formula(beta, a):
+    """prop-ema: by a long sum over the correlations, and for n terms of independent noise."""
+    terms = np.arange(3000)
+    weights = (1 - beta) * beta**terms
+    # Var = sum over lags of a^|lag| times the correlation of the weights at that lag
+    by_lag = np.array([weights[: len(weights) - d] @ weights[d:] for d in range(1500)])
+    found = by_lag[0] + 2 * (float(a) ** np.arange(1, 1500)) @ by_lag[1:]
+    formula = (1 - beta) / (1 + beta) * (1 + a * beta) / (1 - a * beta)
+    assert found == pytest.approx(formula, rel=1e-5)
+    for n in (1, 2, 30):
+        few = beta ** np.arange(n) * (1 - beta) / (1 - beta**n)
+        assert few.sum() == pytest.approx(1)
+        few_formula = (1 - beta) / (1 + beta) * (1 + beta**n) / (1 - beta**n)
+        assert (few**2).sum() == pytest.approx(few_formula)
+
 
 def test_the_average_without_memory_is_the_network():
     run = a_run(dataclasses.replace(RECIPE, ema=0.0, steps=5))
@@ -199,11 +256,10 @@ def test_history_holds_means_over_the_steps_since_the_last_report(whole):
 
 
 def test_a_run_learns():
-    recipe = Recipe(150, 32, 0.02, report_every=50)
-    run = a_run(recipe, validation=LANG.sample(200, LENGTH, 99))
+    """Of what the uniform law is above the entropy, most is learnt."""
+    run = a_run(Recipe(150, 32, 0.03), validation=LANG.sample(200, LENGTH, 99))
     entropy = LANG.entropy(LENGTH) / LENGTH
-    first, last = run.history[0]["loss"] - entropy, run.history[-1]["validation"] - entropy
-    assert last < first / 2
+    assert run.history[-1]["validation"] - entropy < (math.log(3) - entropy) / 2
 
 
 def test_low_discrepancy_is_over_the_whole_batch():
@@ -287,7 +343,7 @@ def test_the_device_has_a_name():
 
 
 @pytest.mark.parametrize("report_every", [1, 7])
-@pytest.mark.parametrize("at", [0, 16, 29, 38])
+@pytest.mark.parametrize("at", [1, 16, 29, 38])
 def test_an_interrupted_run_is_the_same_run(at, report_every, tmp_path):
     recipe = dataclasses.replace(RECIPE, report_every=report_every, checkpoint_every=0)
     path, x0 = tmp_path / "run", LANG.sample(8, LENGTH, 99)
@@ -316,7 +372,7 @@ def test_what_the_network_was_before_does_not_matter_to_a_resumed_run(whole, tmp
 
 
 def test_state_that_is_not_kept_would_show(whole, tmp_path):
-    """The moments, the average and the count of steps each matter: without one it is another run."""
+    """Moments, average and count of steps each matter: without one it is another run."""
     with pytest.raises(KeyboardInterrupt):
         a_run(data=Interrupting(20), checkpoint=tmp_path / "run")
     tensors, about = checkpoints.read(tmp_path / "run")
@@ -382,7 +438,7 @@ t.a_run(recipe, checkpoint=path, report=lambda line: print(line, flush=True))
     with script(tmp_path, body, path) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=300)
     assert "KeyboardInterrupt: stopped after step" in error
     _, about = checkpoints.read(path)
     recipe = dataclasses.replace(RECIPE, steps=100_000, checkpoint_every=0)
@@ -413,7 +469,7 @@ t.a_run(checkpoint=path)
     }[moment]
     path = tmp_path / "run"
     with script(tmp_path, body, path) as process:
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL
     assert checkpoints.read(path)[1]["step"] == 20
     assert (tmp_path / "run.partial").exists() == (moment == "in a write")
@@ -452,7 +508,7 @@ with distributed() as device:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     path = tmp_path / "run"
     with script(tmp_path, body, path, *launcher) as process:
-        output, error = process.communicate(timeout=120)
+        output, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     assert sorted(output.split("\n")) == [
         "",
@@ -512,7 +568,7 @@ def flipped(content, place):
 def test_every_flipped_bit_of_the_header_is_noticed(stored, tmp_path):
     content, path = stored.read_bytes(), tmp_path / "damaged"
     header = 8 + int.from_bytes(content[:8], "little")
-    for place in [*range(0, header, 5), *range(header, len(content), 97), len(content) - 1]:
+    for place in [*range(0, header, 13), *range(header, len(content), 499), len(content) - 1]:
         path.write_bytes(flipped(content, place))
         with pytest.raises(CheckpointError, match="damaged"):
             checkpoints.read(path)
@@ -707,8 +763,10 @@ def test_data_of_another_size_are_refused():
 
 def test_seeds_are_told_apart():
     numbers = [(a, b, c) for a in range(6) for b in range(6) for c in range(60)]
-    numbers += [(a, b) for a in range(6) for b in range(60)]
     assert len({seed_of(*n) for n in numbers}) == len(numbers)
+    assert seed_of(4, 0) == seed_of(4)  # zeros at the end do not count
+    corpus = {seed_of(a, data_module.CORPUS, 1 + begin) for a in range(6) for begin in range(60)}
+    assert not corpus & {seed_of(a, step) for a in range(6) for step in range(1000)}
     assert all(0 <= seed_of(*n) < 2**63 for n in numbers[:50])
 
 
@@ -731,7 +789,7 @@ class Counting:
     def sample(self, num, length, rng):
         rows = np.arange(self.drawn, self.drawn + num)
         self.drawn += num
-        return rows[:, None] // 256 ** np.arange(length) % 256
+        return rows[:, None] // 256 ** (np.arange(length) % 4) % 256
 
 
 def rows_of(x):
@@ -778,7 +836,7 @@ def test_a_corpus_need_not_fit_into_memory(tmp_path, monkeypatch):
     finally:
         tracemalloc.stop()
     assert path.stat().st_size > 15e6
-    assert written < 13e6 and read < 2e6  # a thousand rows in int64, twice at a time
+    assert written < 14e6 and read < 2e6  # a thousand rows in int64 take 4 MB, three times at most
 
 
 def test_a_corpus_is_not_the_fresh_text_of_its_seed(tmp_path):

@@ -1,19 +1,26 @@
 """The network against what it promises: what it sees, where, and how much it costs."""
 
 import copy
+import math
+from itertools import combinations, product
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from worlds import seeds, worlds
 
 from mdm_lab import transformer
-from mdm_lab.denoisers import NetworkDenoiser
+from mdm_lab.denoisers import NetworkDenoiser, Oracle
+from mdm_lab.languages import NGram
+from mdm_lab.objectives import exact_count
+from mdm_lab.training import FromLanguage, Recipe, train
 from mdm_lab.transformer import Block, Cache, Shape, Transformer, flops
 
-few = settings(deadline=None, max_examples=25)
+few = settings(deadline=None, max_examples=15)
 DEVICES = [
     "cpu",
     pytest.param(
@@ -174,6 +181,119 @@ def test_permutation_of_the_text_permutes_the_answers_only_without_positions(mon
     torch.testing.assert_close(net(x[:, order]), net(x)[:, order], atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_blank_text_looks_the_same_everywhere(causal):
+    """prop-blank; one visible token is enough to tell the places apart."""
+    net = network(layers=3, causal=causal)
+    x = torch.full((1, 7), net.mask_id)
+    logits = net(x)[0]
+    assert (logits - logits[0]).abs().max() < 1e-12
+    x[0, 2] = 0
+    others = net(x)[0, 3:]
+    assert (others[:, None] - others).abs().amax(dim=-1)[torch.ones(4, 4).triu(1) > 0].min() > 1e-6
+
+
+def places(lang, length):
+    """All contexts with the chance of what they show, and their masked places as (row, i)."""
+    xt = torch.tensor(list(product(range(lang.vocab_size + 1), repeat=length)))
+    texts, q = lang.enumerate(length)
+    masked = xt == lang.mask_id
+    agree = (xt[:, None] == torch.as_tensor(texts)) | masked[:, None]
+    chance = agree.all(dim=-1).double() @ torch.as_tensor(q)
+    return xt, chance, [(r, i) for r, i in masked.nonzero().tolist() if chance[r] > 0]
+
+
+def mean_error(lang, xt, chance, where, probs, k):
+    """The mean learning error with k masks."""
+    q, length, total = Oracle(lang)(xt), xt.shape[1], 0.0
+    for r, i in where:
+        if int((xt[r] == lang.mask_id).sum()) == k:
+            kl = (torch.xlogy(q[r, i], q[r, i]) - torch.xlogy(q[r, i], probs[r, i])).sum()
+            total += float(chance[r] * kl) / k / math.comb(length, k)
+    return total
+
+
+VIEWS = {
+    "nothing": lambda x, i: 0,
+    "bag": lambda x, i: tuple(sorted(x)),
+    "left": lambda x, i: tuple(x[:i]),
+    "window": lambda x, i: (*x[max(i - 1, 0) : i], -1, *x[i + 1 : i + 2]),
+}
+
+
+@settings(deadline=None, max_examples=8)
+@given(worlds(), st.sampled_from(sorted(VIEWS)), seeds)
+def test_a_view_costs_the_information_that_it_misses(world, view, seed):
+    """prop-view: H(X^I | T) - H(X^I | context) by enumeration of texts; no answer does better."""
+    lang, length = world[0], min(world[1], 4)
+    if length < world[1] and hasattr(lang, "length"):
+        return  # a table has its own length
+    if hasattr(lang, "n") and length < lang.n:
+        return
+    k = 1 + seed % length
+    texts, q = lang.enumerate(length)
+    joint, whole = {}, {}  # how often each value of the view, or the whole context, comes with v
+    for text, chance in zip(texts.tolist(), q.tolist(), strict=True):
+        for hidden in combinations(range(length), k):
+            xt = [lang.mask_id if i in hidden else token for i, token in enumerate(text)]
+            for i in hidden:
+                weight = chance / k / math.comb(length, k)
+                for table, key in ((joint, VIEWS[view](xt, i)), (whole, (tuple(xt), i))):
+                    table.setdefault(key, np.zeros(lang.vocab_size))[text[i]] += weight
+
+    def entropy(table):
+        laws = np.array(list(table.values()))
+        given_key = laws / np.maximum(laws.sum(axis=1, keepdims=True), 1e-300)
+        return -(laws * np.log(np.where(laws > 0, given_key, 1.0))).sum()
+
+    xt, chance, where = places(lang, length)
+    best = torch.full((*xt.shape, lang.vocab_size), 1 / lang.vocab_size, dtype=torch.float64)
+    other = best.clone()
+    noise = np.random.default_rng(seed)
+    answers = {
+        key: (law / law.sum(), noise.random(len(law))) for key, law in joint.items() if law.any()
+    }
+    for r, i in where:
+        if int((xt[r] == lang.mask_id).sum()) == k:
+            law, share = answers[VIEWS[view](xt[r].tolist(), i)]
+            best[r, i] = torch.as_tensor(law)
+            other[r, i] = torch.as_tensor(0.9 * law + 0.1 * share / share.sum())
+    cost = mean_error(lang, xt, chance, where, best, k)
+    assert abs(cost - (entropy(joint) - entropy(whole))) < 1e-10
+    assert mean_error(lang, xt, chance, where, other, k) >= cost - 1e-12
+
+
+def test_trained_network_beats_the_bag_and_one_without_positions_does_not():
+    """prop-permutation and prop-view on a wheel of three places: one can and one cannot."""
+    turn = np.array([[0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]])
+    wheel, length = NGram(np.full(3, 1 / 3), turn), 3
+    xt, chance, where = places(wheel, length)
+    q = Oracle(wheel)(xt)
+    sums = {}
+    for r, i in where:
+        key = tuple(sorted(xt[r].tolist()))
+        sums[key] = sums.get(key, 0) + chance[r] * q[r, i]
+    bag = torch.full_like(q, 1 / 3)
+    for r, i in where:
+        law = sums[tuple(sorted(xt[r].tolist()))]
+        bag[r, i] = law / law.sum()
+    recipe = Recipe(150, batch_size=64, learning_rate=1e-2, ema=0.98, precision="float32")
+    for positions in (False, True):
+        net = Transformer(Shape(3, 16, 2, 2)).reset(1)
+        if not positions:
+            net.angles.zero_()
+        data = FromLanguage(wheel, length)
+        run = train(net, exact_count, data, recipe, device="cpu", report=lambda line: None)
+        probs = NetworkDenoiser(run.average, 3)(xt)
+        for k in (1, 2):
+            mine = mean_error(wheel, xt, chance, where, probs, k)
+            limit = mean_error(wheel, xt, chance, where, bag, k)
+            if positions:
+                assert mine < limit / 2
+            else:
+                assert limit - 1e-6 <= mine < limit + 0.05
+
+
 # blocks and weights
 
 
@@ -248,6 +368,17 @@ def test_scales_of_the_first_weights(layers):
     entropy = -(probs * probs.log()).sum(dim=-1)
     assert float(torch.log(torch.tensor(16.0)) - entropy.mean()) < 0.01
     assert 1 < float(h.square().mean()) < 4  # each block adds little, whatever their number
+
+
+def test_first_loss_is_that_of_a_guess():
+    """prop-first-answers: ln V and at most 1/200 more, in expectation; within 5 deviations."""
+    net, x = Transformer(Shape(4, 16, 1, 2)), tokens(8, 8, vocab_size=4)
+    with torch.no_grad():
+        logits = torch.stack([net.reset(seed)(x) for seed in range(200)]).double()
+    loss = (logits.logsumexp(dim=-1) - logits[..., 0]).mean(dim=(1, 2))
+    mean, away = float(loss.mean()), 5 * float(loss.std()) / 200**0.5
+    assert math.log(4) - away < mean < math.log(4) + 1 / 200 + away
+    assert abs(float(logits.var()) - 0.01) < 0.001
 
 
 @pytest.mark.parametrize(

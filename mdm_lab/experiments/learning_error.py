@@ -9,7 +9,7 @@ from mdm_lab.autoregressive import conditionals
 from mdm_lab.denoisers import NetworkDenoiser
 from mdm_lab.experiments.languages import language
 from mdm_lab.experiments.runner import Part
-from mdm_lab.experiments.trained_models import network_of
+from mdm_lab.experiments.trained_models import digest, file_of, network_of
 from mdm_lab.metrics import autoregressive_learning_error, learning_error
 
 KEEPS_FILES = True  # it reads those of trained-models, beside its own folder
@@ -45,6 +45,7 @@ def measured(label, name, vocab_size, length, folder, fractions, num):
     errors = [learning_error(network, lang, x0, u, k) for k, u in enumerate(fractions)]
     return {
         "label": label,
+        "networks": {kind: digest(file_of(folder, label, kind)) for kind in ("mdm", "ar")},
         "length": length,
         "fractions": list(fractions),
         "mdm": [described(error) for error in errors],

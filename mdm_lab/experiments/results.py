@@ -19,11 +19,14 @@ import mdm_lab
 
 PACKAGE = Path(mdm_lab.__file__).parent
 FOLDER = PACKAGE.parent / "book" / "results"
-# these run the parts, keep them and choose their size, which is in the settings of a result: they
-# have no say in what a part holds
+# What has no say in what a part holds: these run the parts, keep them and choose their size, which
+# is in the settings of a result. Nor have the last two, for experiments that read trained networks,
+# since such a result names the digests of their files. Whether today's code would train the same
+# networks is not a matter of its text: a test repeats the beginning of the runs.
 PLUMBING = (
     "mdm_lab.experiments",
-    *(f"mdm_lab.experiments.{name}" for name in ("results", "runner", "tiers")),
+    *(f"mdm_lab.experiments.{name}" for name in ("results", "runner", "tiers", "trained_models")),
+    "mdm_lab.training",
 )
 
 

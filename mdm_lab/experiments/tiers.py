@@ -133,7 +133,7 @@ def _models(vocab_size, mdm, ar=None):
 
 RECIPE = {"batch_size": 32, "report_every": 100, "validate_every": 1000, "checkpoint_every": 1000}
 # A 4-gram over 8 tokens turns out to be more than this budget can teach, so one over 4 is added.
-SMALL = {"small 4-gram": {"language": "4-gram", "vocab_size": 4, "mdm": 7000, "ar": 3000}}
+SMALL = {"small 4-gram": {"language": "4-gram", "vocab_size": 4, "mdm": 5000, "ar": 2000}}
 SIZES["trained-models"] = {
     "smoke": Training(
         8,
@@ -179,7 +179,7 @@ SIZES["trained-curves"] = {
     ),
     **{
         tier: _evaluation(
-            tier, steps=steps, sampled=1000, oracle=4000, autoregressive=4000, forced=500
+            tier, steps=steps, sampled=500, oracle=800, autoregressive=2000, forced=300
         )
         for tier, steps in {
             "cpu": (8, 16, 32, 64, 128, 256),
@@ -190,7 +190,7 @@ SIZES["trained-curves"] = {
 }
 SIZES["learning-error"] = {
     "smoke": _evaluation("smoke", fractions=(0.0, 0.5), forced=16, minutes=0.1),
-    "cpu": _evaluation("cpu", fractions=EIGHTHS, forced=1000),
+    "cpu": _evaluation("cpu", fractions=EIGHTHS, forced=500),
     "gpu": _evaluation("gpu", fractions=EIGHTHS, forced=1000),
     "paper": _evaluation("paper", fractions=EIGHTHS, forced=1000),
 }

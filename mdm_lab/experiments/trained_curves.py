@@ -13,7 +13,7 @@ from mdm_lab.autoregressive import conditionals, sample_autoregressive
 from mdm_lab.denoisers import NetworkDenoiser, NoisyOracle, Oracle
 from mdm_lab.experiments.languages import language
 from mdm_lab.experiments.runner import Part
-from mdm_lab.experiments.trained_models import network_of
+from mdm_lab.experiments.trained_models import digest, file_of, network_of
 from mdm_lab.information import factorisation_error
 from mdm_lab.metrics import (
     autoregressive_learning_error,
@@ -66,6 +66,7 @@ def point(label, name, vocab_size, length, folder, sampled, oracle, forced, step
     first_order = name == "2-gram"
     return {
         "label": label,
+        "network": digest(file_of(folder, label, "mdm")),
         "length": length,
         "steps": steps,
         "entropy": float(-lang.log_prob(truth).mean() / length),
@@ -90,6 +91,7 @@ def baseline(label, name, vocab_size, length, folder, sampled, forced):
     on_support = token_error_rate_generative(lang, x).on_support
     return {
         "label": label,
+        "network": digest(file_of(folder, label, "ar")),
         "length": length,
         "ser": {"ar": interval(sequence_error_rate(lang, x))},
         "learning": {**interval(error), "worst": error.worst},

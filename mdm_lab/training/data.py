@@ -90,7 +90,7 @@ def write_corpus(path, lang, num, length, seed=0):
             np.lib.format.write_array_header_1_0(file, header)
             for begin in range(0, num, ROWS_AT_A_TIME):
                 count = min(ROWS_AT_A_TIME, num - begin)
-                rows = lang.sample(count, length, seed_of(seed, CORPUS, begin))
+                rows = lang.sample(count, length, seed_of(seed, CORPUS, 1 + begin))
                 file.write(rows.astype(dtype).tobytes())
         os.replace(partial, path)
     finally:

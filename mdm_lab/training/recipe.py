@@ -77,6 +77,7 @@ class Recipe:
 def seed_of(*numbers):
     """A seed for whatever is told apart by these whole numbers: the run, the purpose, the step.
 
-    63 bits of a hash: streams of different numbers are as good as independent of each other.
+    63 bits of a hash, so that different numbers give different seeds; but zeros at the end do not
+    count: (3, 0) is (3,).
     """
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
