@@ -450,7 +450,7 @@ def test_bound_is_met_when_every_context_has_an_impossible_token(epsilon):
 
 
 def test_small_errors_add_up():
-    """cor-autoregressive-first-order: SER / s, and KL / s, tend to the mass on impossible tokens."""
+    """cor-autoregressive-first-order: SER and KL tend to the mass on impossible tokens."""
     lang, length = random_ngram(2, 3, 0.4, 5), 5
     exact, noise = next_token(lang, length), torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
     x, q = lang.enumerate(length)

@@ -46,7 +46,7 @@ def work(key, log=None, fail=False):
 
 def wait_for(file, key=None):
     """A part that ends, or fails as `key`, when another process has made a file."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not Path(file).exists():
         assert time.monotonic() < deadline, "the file never came"
         time.sleep(0.01)
@@ -512,7 +512,7 @@ def test_killed_run_leaves_no_worker_behind(tmp_path):
     """A run that is killed outright, not interrupted, takes its workers with it."""
     command = [sys.executable, "-m", "mdm_lab.experiments", "ser-curves", "--tier", "cpu"]
     with subprocess.Popen([*command, "--out", str(tmp_path)], stderr=subprocess.PIPE) as process:
-        deadline, children = time.monotonic() + 60, []
+        deadline, children = time.monotonic() + 180, []
         while len(children) < 3 and time.monotonic() < deadline:  # two, and who cleans up after
             children = workers_of(process.pid)
             time.sleep(0.1)

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from brute import answers, every_x, given_steps, mixture, push_forward, without_masks
+from brute import answers, every_x, given_steps, mixture, number, push_forward, without_masks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -14,7 +14,8 @@ from worlds import every_state, random_hmm, random_ngram, random_table
 from mdm_lab import metrics
 from mdm_lab.denoisers import NoisyOracle, Oracle, Wrapped
 from mdm_lab.forward import draw_times, log_q
-from mdm_lab.languages import pairs
+from mdm_lab.information import factorisation_error
+from mdm_lab.languages import Table, pairs
 from mdm_lab.samplers import sample, sample_first_hitting
 from mdm_lab.schedules import reveal_probabilities, widths
 
@@ -28,6 +29,26 @@ REVEAL = reveal_probabilities("cosine", 3)
 def holds(estimate, truth):
     assert estimate.low - 1e-12 <= truth <= estimate.high + 1e-12, (estimate, truth)
     assert estimate.high - estimate.low < 0.2 * max(1, abs(truth))  # and it says something
+
+
+def equal_chances(vocab_size, length, num, seed, tokens=None):
+    """`num` sequences of equal chance, of the first `tokens` tokens (default: all)."""
+    law = np.zeros((vocab_size,) * length)
+    corner = law[(slice(tokens),) * length]
+    chosen = np.random.default_rng(seed).permutation(corner.size)[:num]
+    corner[np.unravel_index(chosen, corner.shape)] = 1 / num
+    return Table(law)
+
+
+def prefix_laws(lang, length, x):
+    """p(x^i | x^{<i}) of `lang`, by summing its law; float64 (num, length, V)."""
+    law = lang.enumerate(length)[1].reshape((lang.vocab_size,) * length)
+    rows = []
+    for y in x.tolist():
+        before = [law[tuple(y[:i])] for i in range(length)]
+        sums = [part.reshape(lang.vocab_size, -1).sum(axis=1) for part in before]
+        rows.append([s / s.sum() for s in sums])
+    return torch.as_tensor(np.array(rows))
 
 
 def step_laws(denoiser, reveal, length):
@@ -198,8 +219,20 @@ def test_generative_rate_is_the_exact_one_on_full_support():
 # Learning error
 
 
-def exact_learning_error(denoiser, lang, length, alpha_t):
-    """sum over x0, xt and masked i of q(x0) q(xt | x0) KL_i(xt), over the mean number of masks."""
+def divergence(true, ours):
+    seen = true > 0
+    return true[seen] @ np.log(true[seen] / ours[seen])
+
+
+def impossible(true, ours):
+    return ours[true == 0].sum()
+
+
+def exact_learning_error(denoiser, lang, length, alpha_t, cost=divergence):
+    """sum over x0, xt and masked i of q(x0) q(xt | x0) cost_i(xt), over the mean number of masks.
+
+    The cost is that of the denoiser's answer against the posterior; by default the divergence.
+    """
     states = every_state(lang.vocab_size, length)
     x, q = lang.enumerate(length)
     mass, total = 0.0, 0.0
@@ -212,8 +245,7 @@ def exact_learning_error(denoiser, lang, length, alpha_t):
             continue
         true, ours = lang.posterior(xt[None])[0], denoiser(row)[0].numpy()
         for i in np.flatnonzero(xt == lang.mask_id):
-            seen = true[i] > 0
-            total += weight * true[i][seen] @ np.log(true[i][seen] / ours[i][seen])
+            total += weight * cost(true[i], ours[i])
             mass += weight
     return total / mass
 
@@ -249,10 +281,131 @@ def test_excess_is_factorisation_plus_learning_error():
     assert kl[1] == pytest.approx(kl[0] + LENGTH * epsilon, abs=1e-12)
 
 
+UNIFORM = equal_chances(3, 4, 10, 7)  # every text once is then a sample without any noise
+
+
+@pytest.mark.parametrize("alpha_t", [0.0, 0.5])
+def test_impossible_mass_is_the_enumerated_one(alpha_t):
+    wrong = Oracle(random_table(3, 4, 0.0, 9))
+    x0 = UNIFORM.sample(8000, 4, 1)
+    found = metrics.learning_error(wrong, UNIFORM, x0, alpha_t, 2, SURE).impossible
+    exact = exact_learning_error(wrong, UNIFORM, 4, alpha_t, impossible)
+    assert found.high - found.low < 0.04 and exact > (0.1 if alpha_t else -1)
+    holds(found, exact)
+    unused = equal_chances(3, 4, 5, 3, tokens=2)  # token 2 is impossible in every context
+    x0 = unused.sample(50, 4, 1)
+    found = metrics.learning_error(NoisyOracle(unused, 0.3), unused, x0, alpha_t, 2).impossible
+    np.testing.assert_allclose([found.value, found.low, found.high], 1 - np.exp(-0.3), atol=1e-12)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 0.3, 0.7]))
+def test_impossible_mass_is_bounded_by_the_divergence(seed, alpha_t):
+    """In a context of its own, on average, in a sampler's run; equality for a pure leak."""
+    lang = equal_chances(3, 4, 10, seed)
+    wrong = Oracle(random_table(3, 4, 0.0, seed + 1))
+    x0 = torch.as_tensor(lang.enumerate(4)[0][lang.enumerate(4)[1] > 0])
+    bound = lambda kl: -np.expm1(-kl) + 1e-12  # noqa: E731
+    error = metrics.learning_error(wrong, lang, x0, alpha_t, seed)
+    assert error.impossible.value <= bound(error.value)
+    for text in x0:  # one context for each of its masked places; of the first, alone
+        one = metrics.autoregressive_learning_error(
+            lambda x: prefix_laws(wrong.lang, 4, x), lang, text.expand(2, -1)
+        )
+        assert one.impossible.value <= bound(one.value)
+    parts = metrics.teacher_forced_parts(wrong, lang, x0, REVEAL, seed)
+    assert parts.impossible.value <= bound(parts.learning.value)
+    unused = equal_chances(3, 4, 5, seed, tokens=2)
+    x0 = unused.sample(5, 4, 0)
+    leak = metrics.teacher_forced_parts(NoisyOracle(unused, 0.2), unused, x0, REVEAL, seed)
+    assert leak.impossible.value == pytest.approx(-np.expm1(-leak.learning.value), abs=1e-12)
+
+
+def test_autoregressive_learning_error_is_the_exact_one():
+    """Every text once: the mean of KL_i over prefixes, and KL(q || p) / L by the chain rule."""
+    x, q = UNIFORM.enumerate(4)
+    x, q = x[q > 0], q[q > 0]
+    wrong = random_table(3, 4, 0.0, 9)
+    true, ours = (prefix_laws(lang, 4, torch.as_tensor(x)).numpy() for lang in (UNIFORM, wrong))
+    pairs_ = [list(zip(true[k], ours[k], strict=True)) for k in range(len(x))]
+    kl = [np.mean([divergence(*pair) for pair in row]) for row in pairs_]
+    mass = [np.mean([impossible(*pair) for pair in row]) for row in pairs_]
+    chain = q @ (np.log(q) - wrong.log_prob(x)) / 4
+    assert np.mean(kl) == pytest.approx(chain, abs=1e-12) and chain > 0.1
+
+    found = metrics.autoregressive_learning_error(lambda y: prefix_laws(wrong, 4, y), UNIFORM, x)
+    assert found.value == pytest.approx(chain, abs=1e-12)
+    assert found.impossible.value == pytest.approx(np.mean(mass), abs=1e-12)
+    worst = max(divergence(*pair) for row in pairs_ for pair in row)
+    assert found.worst == pytest.approx(worst, abs=1e-12) and worst > 1.5 * chain
+    assert found.low < chain < found.high and found.num == len(x)
+    spread = stats.sem(kl) * stats.norm.ppf(0.975)
+    assert found.high - found.low == pytest.approx(2 * spread, rel=1e-6)
+
+
+def test_autoregressive_learning_error_of_the_exact_conditionals_is_0():
+    found = metrics.autoregressive_learning_error(
+        lambda x: prefix_laws(UNIFORM, 4, x), UNIFORM, UNIFORM.sample(50, 4, 0)
+    )
+    values = [found.value, found.low, found.high, found.worst, found.impossible.value]
+    np.testing.assert_allclose(values, 0, atol=1e-12)
+
+
+def test_teacher_forced_parts_are_the_enumerated_ones():
+    """Over all texts and all assignments of steps; excess = factorisation + learning."""
+    wrong, (x, q) = Oracle(random_table(3, 4, 0.0, 9)), UNIFORM.enumerate(4)
+    true, ours = answers(Oracle(UNIFORM), 4), answers(wrong, 4)
+    kept = q > 0
+    exact = dict.fromkeys(("excess", "factorisation", "learning", "impossible"), 0.0)
+    w = widths(REVEAL)
+    for steps in product(range(3), repeat=4):
+        steps = np.array(steps)
+        weight = w[steps].prod() / kept.sum() / 4
+        for y in x[kept]:
+            log_q_ = -np.log(kept.sum())
+            exact["excess"] += weight * (log_q_ - np.log(given_steps(ours, y[None], steps)[0]))
+            exact["factorisation"] += weight * (
+                log_q_ - np.log(given_steps(true, y[None], steps)[0])
+            )
+            for i in range(4):
+                row = number(np.where(steps >= steps[i], 3, y), 3)
+                exact["learning"] += weight * divergence(true[row, i], ours[row, i])
+                exact["impossible"] += weight * impossible(true[row, i], ours[row, i])
+    assert exact["excess"] == pytest.approx(exact["factorisation"] + exact["learning"], abs=1e-12)
+    assert len(set(np.round(list(exact.values()), 1))) == 4  # no part passes for another
+
+    x0 = np.tile(x[kept], (800, 1))  # every text as often: only the steps are drawn
+    found = metrics.teacher_forced_parts(wrong, UNIFORM, x0, REVEAL, 3, SURE)
+    for key, value in exact.items():
+        estimate = getattr(found, key)
+        assert estimate.high - estimate.low < 0.1
+        holds(estimate, value)
+    share = found.learning.high - found.learning.low
+    assert share < 0.7 * (found.excess.high - found.excess.low)
+
+
+def test_teacher_forced_parts_of_a_noisy_oracle():
+    epsilon, x0 = 0.05, PRUNED.sample(4000, 5, 1)
+    noisy = NoisyOracle(PRUNED, epsilon)
+    found = metrics.teacher_forced_parts(noisy, PRUNED, x0, REVEAL, 4, SURE)
+    learning = [found.learning.value, found.learning.low, found.learning.high]
+    np.testing.assert_allclose(learning, epsilon, atol=1e-12)
+    assert 0 < found.impossible.value <= -np.expm1(-epsilon) + 1e-12
+    holds(found.factorisation, factorisation_error(PRUNED, 5, REVEAL) / 5)
+    assert found.factorisation.high - found.factorisation.low < 0.1 < found.factorisation.low
+    for key, denoiser in {"excess": noisy, "factorisation": Oracle(PRUNED)}.items():
+        alone = metrics.teacher_forced_excess(denoiser, PRUNED, x0, REVEAL, 4, confidence=SURE)
+        assert vars(getattr(found, key)) == pytest.approx(vars(alone), abs=1e-12)
+
+
 def test_learning_error_is_infinite_where_the_model_rules_out_the_truth():
     never = Wrapped(lambda xt: torch.tensor([1.0, 0.0]).expand(*xt.shape, 2), 2)
     estimate = metrics.learning_error(never, pairs(2), [[0, 0], [1, 1]], 0.0, 0)
     assert estimate.value == estimate.low == estimate.high == estimate.worst == np.inf
+    estimate = metrics.autoregressive_learning_error(never, pairs(2), [[0, 0], [1, 1]])
+    assert estimate.value == estimate.low == estimate.high == estimate.worst == np.inf
+    parts = metrics.teacher_forced_parts(never, pairs(2), [[0, 0], [1, 1]], REVEAL, 0)
+    assert parts.learning.value == parts.excess.value == np.inf
 
 
 def test_normal_intervals_cover_as_often_as_they_say():
@@ -305,6 +458,14 @@ X0 = [[0, 0], [1, 1]]
         (lambda o, g: metrics.token_error_rate_generative(g, [[0, 2], [0, 0]]), "x must hold no"),
         (lambda o, g: metrics.learning_error(o, g, X0, 1.0, 0), "alpha_t"),
         (lambda o, g: metrics.learning_error(o, g, X0, 1.5, 0), "alpha_t must lie"),
+        (lambda o, g: metrics.teacher_forced_parts(o, g, [[0, 1]], [1.0], 0), "x0 must be samp"),
+        (lambda o, g: metrics.teacher_forced_parts(o, g, X0, [0.5], 0), "reveal must end"),
+        (lambda o, g: metrics.teacher_forced_parts(o, g, X0, [1.0], None), "generator"),
+        (lambda o, g: metrics.autoregressive_learning_error(o, g, [[0, 1]]), "x0 must be samp"),
+        (
+            lambda o, g: metrics.autoregressive_learning_error(lambda x: x.double(), g, X0),
+            "the conditionals",
+        ),
         (lambda o, g: metrics.clopper_pearson(3, 2), "successes"),
         (lambda o, g: metrics.clopper_pearson(0, 0), "num"),
     ],
