@@ -298,23 +298,23 @@ def test_impossible_mass_is_the_enumerated_one(alpha_t):
     np.testing.assert_allclose([found.value, found.low, found.high], 1 - np.exp(-0.3), atol=1e-12)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(st.integers(0, 2**31), st.sampled_from([0.0, 0.3, 0.7]))
 def test_impossible_mass_is_bounded_by_the_divergence(seed, alpha_t):
-    """In a context of its own, on average, in a sampler's run; equality for a pure leak."""
+    """Masked at random, along one text, in a sampler's run; equality for a pure leak."""
     lang = equal_chances(3, 4, 10, seed)
     wrong = Oracle(random_table(3, 4, 0.0, seed + 1))
     x0 = torch.as_tensor(lang.enumerate(4)[0][lang.enumerate(4)[1] > 0])
-    bound = lambda kl: -np.expm1(-kl) + 1e-12  # noqa: E731
-    error = metrics.learning_error(wrong, lang, x0, alpha_t, seed)
-    assert error.impossible.value <= bound(error.value)
-    for text in x0:  # one context for each of its masked places; of the first, alone
-        one = metrics.autoregressive_learning_error(
-            lambda x: prefix_laws(wrong.lang, 4, x), lang, text.expand(2, -1)
-        )
-        assert one.impossible.value <= bound(one.value)
+    errors = [metrics.learning_error(wrong, lang, x0, alpha_t, seed)]
+    laws = prefix_laws(wrong.lang, 4, x0)
+    for k in range(0, len(x0), 3):
+        mine = laws[k].expand(2, -1, -1)
+        twice = x0[k].expand(2, -1)
+        errors.append(metrics.autoregressive_learning_error(lambda x, p=mine: p, lang, twice))
+    for error in errors:
+        assert error.impossible.value <= -np.expm1(-error.value) + 1e-12
     parts = metrics.teacher_forced_parts(wrong, lang, x0, REVEAL, seed)
-    assert parts.impossible.value <= bound(parts.learning.value)
+    assert parts.impossible.value <= -np.expm1(-parts.learning.value) + 1e-12
     unused = equal_chances(3, 4, 5, seed, tokens=2)
     x0 = unused.sample(5, 4, 0)
     leak = metrics.teacher_forced_parts(NoisyOracle(unused, 0.2), unused, x0, REVEAL, seed)
@@ -372,13 +372,13 @@ def test_teacher_forced_parts_are_the_enumerated_ones():
                 exact["learning"] += weight * divergence(true[row, i], ours[row, i])
                 exact["impossible"] += weight * impossible(true[row, i], ours[row, i])
     assert exact["excess"] == pytest.approx(exact["factorisation"] + exact["learning"], abs=1e-12)
-    assert len(set(np.round(list(exact.values()), 1))) == 4  # no part passes for another
+    assert np.diff(sorted(exact.values())).min() > 0.04  # no part passes for another
 
     x0 = np.tile(x[kept], (800, 1))  # every text as often: only the steps are drawn
     found = metrics.teacher_forced_parts(wrong, UNIFORM, x0, REVEAL, 3, SURE)
     for key, value in exact.items():
         estimate = getattr(found, key)
-        assert estimate.high - estimate.low < 0.1
+        assert estimate.high - estimate.low < 0.07
         holds(estimate, value)
     share = found.learning.high - found.learning.low
     assert share < 0.7 * (found.excess.high - found.excess.low)

@@ -409,8 +409,6 @@ def test_a_run_in_a_thread_leaves_signals_alone(whole):
 
 SCRIPT = """
 import os, signal, sys
-import torch
-torch.set_num_threads(1)
 sys.path.insert(0, {folder!r})
 import test_training as t
 from mdm_lab.training import distributed
@@ -422,11 +420,9 @@ def script(tmp_path, body, path, *launcher):
     """Run a script of its own in a process of its own, or in several."""
     text = SCRIPT.format(folder=str(Path(__file__).parent), path=str(path)) + body
     (tmp_path / "script.py").write_text(text)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *launcher, str(tmp_path / "script.py")]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, **pipes, text=True)  # with as many threads as this process
 
 
 def test_ctrl_c_from_outside_is_taken_up_bit_for_bit(tmp_path):

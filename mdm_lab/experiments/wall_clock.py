@@ -23,7 +23,7 @@ from mdm_lab.training.devices import best_device, device_name
 from mdm_lab.transformer import Cache, Shape, Transformer
 
 TOKENS = 16  # tokens of a timed stretch of autoregressive sampling
-TURNS = 2048  # places that the steps of a timed stretch of diffusion read: this or one step's
+TURNS = 2048  # tokens that a timed stretch of diffusion steps reads; a longer text is read once
 
 
 def parts(size):
