@@ -287,10 +287,10 @@ UNIFORM = equal_chances(3, 4, 10, 7)  # every text once is then a sample without
 @pytest.mark.parametrize("alpha_t", [0.0, 0.5])
 def test_impossible_mass_is_the_enumerated_one(alpha_t):
     wrong = Oracle(random_table(3, 4, 0.0, 9))
-    x0 = UNIFORM.sample(8000, 4, 1)
+    x0 = UNIFORM.sample(4000, 4, 1)
     found = metrics.learning_error(wrong, UNIFORM, x0, alpha_t, 2, SURE).impossible
     exact = exact_learning_error(wrong, UNIFORM, 4, alpha_t, impossible)
-    assert found.high - found.low < 0.04 and exact > (0.1 if alpha_t else -1)
+    assert found.high - found.low < 0.06 and exact > (0.1 if alpha_t else -1)
     holds(found, exact)
     unused = equal_chances(3, 4, 5, 3, tokens=2)  # token 2 is impossible in every context
     x0 = unused.sample(50, 4, 1)
@@ -374,14 +374,12 @@ def test_teacher_forced_parts_are_the_enumerated_ones():
     assert exact["excess"] == pytest.approx(exact["factorisation"] + exact["learning"], abs=1e-12)
     assert np.diff(sorted(exact.values())).min() > 0.04  # no part passes for another
 
-    x0 = np.tile(x[kept], (800, 1))  # every text as often: only the steps are drawn
+    x0 = np.tile(x[kept], (400, 1))  # every text as often: only the steps are drawn
     found = metrics.teacher_forced_parts(wrong, UNIFORM, x0, REVEAL, 3, SURE)
     for key, value in exact.items():
         estimate = getattr(found, key)
         assert estimate.high - estimate.low < 0.07
         holds(estimate, value)
-    share = found.learning.high - found.learning.low
-    assert share < 0.7 * (found.excess.high - found.excess.low)
 
 
 def test_teacher_forced_parts_of_a_noisy_oracle():
@@ -392,7 +390,7 @@ def test_teacher_forced_parts_of_a_noisy_oracle():
     np.testing.assert_allclose(learning, epsilon, atol=1e-12)
     assert 0 < found.impossible.value <= -np.expm1(-epsilon) + 1e-12
     holds(found.factorisation, factorisation_error(PRUNED, 5, REVEAL) / 5)
-    assert found.factorisation.high - found.factorisation.low < 0.1 < found.factorisation.low
+    assert found.factorisation.high - found.factorisation.low < found.factorisation.low / 2
     for key, denoiser in {"excess": noisy, "factorisation": Oracle(PRUNED)}.items():
         alone = metrics.teacher_forced_excess(denoiser, PRUNED, x0, REVEAL, 4, confidence=SURE)
         assert vars(getattr(found, key)) == pytest.approx(vars(alone), abs=1e-12)
