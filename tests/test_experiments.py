@@ -508,27 +508,43 @@ def test_sampled_intervals_hold_the_exact_ser():
     assert len(held) == 12 and sum(held) >= 9
 
 
+ENDLESS = """
+import os, sys, time
+from pathlib import Path
+from mdm_lab.experiments.results import Store
+from mdm_lab.experiments.runner import Part, run
+
+def endless(folder):
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(600)
+
+if __name__ == "__main__":
+    folder = sys.argv[1]
+    import endless as module  # workers find the function by the module's name
+    parts = [Part(key, module.endless, {"folder": folder}) for key in "abc"]
+    run(parts, Store(folder, "talk", "smoke", {}), workers=2)
+"""
+
+
 def test_killed_run_leaves_no_worker_behind(tmp_path):
-    """A run that is killed outright, not interrupted, takes its workers with it."""
-    command = [sys.executable, "-m", "mdm_lab.experiments", "ser-curves", "--tier", "cpu"]
-    with subprocess.Popen([*command, "--out", str(tmp_path)], stderr=subprocess.PIPE) as process:
-        deadline, children = time.monotonic() + 180, []
-        while len(children) < 3 and time.monotonic() < deadline:  # two, and who cleans up after
-            children = workers_of(process.pid)
-            time.sleep(0.1)
-        time.sleep(3)
+    """A run that is killed outright, not interrupted, takes its workers with it, parts and all."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("this system does not tell which processes are alive")
+    script, started = tmp_path / "endless.py", tmp_path / "started"
+    script.write_text(ENDLESS)
+    started.mkdir()
+    command = [sys.executable, script, started]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        soon = time.monotonic() + 300
+        while len(list(started.iterdir())) < 2 and time.monotonic() < soon:
+            time.sleep(0.05)
         process.kill()
-    while any(map(is_alive, children)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert len(children) >= 3 and not any(map(is_alive, children))
-
-
-def workers_of(pid):
-    """Child processes, where the system tells (Linux)."""
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    if not path.exists():
-        pytest.skip("this system does not list child processes")
-    return [int(child) for child in path.read_text().split()]
+    workers = [int(file.name) for file in started.iterdir()]
+    assert len(workers) == 2 and process.pid not in workers
+    soon = time.monotonic() + 60
+    while any(map(is_alive, workers)) and time.monotonic() < soon:
+        time.sleep(0.05)
+    assert not any(map(is_alive, workers))
 
 
 def is_alive(pid):

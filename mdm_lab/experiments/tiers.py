@@ -190,7 +190,7 @@ SIZES["trained-curves"] = {
 }
 SIZES["learning-error"] = {
     "smoke": _evaluation("smoke", fractions=(0.0, 0.5), forced=16, minutes=0.1),
-    "cpu": _evaluation("cpu", fractions=EIGHTHS, forced=500),
+    "cpu": _evaluation("cpu", fractions=EIGHTHS, forced=500, minutes=1),
     "gpu": _evaluation("gpu", fractions=EIGHTHS, forced=1000),
     "paper": _evaluation("paper", fractions=EIGHTHS, forced=1000),
 }
@@ -216,6 +216,7 @@ SIZES["wall-clock"] = {
         {"vocab_size": 8, "width": 64, "layers": 2, "heads": 4},
         seconds=2,
         repeats=2,
+        minutes=6,
     ),
     "gpu": Timing(DOUBLINGS, (1, 16), (64, 128, 256), (64, 512), WIDE, seconds=10, repeats=3),
     "paper": Timing(DOUBLINGS, (1, 16), DOUBLINGS[2:], (512,), WIDE, seconds=10, repeats=3),

@@ -74,7 +74,7 @@ def trained(label, name, kind, folder, length, shape, recipe, held_out):
         "tokens": recipe.steps * recipe.batch_size * length,
         "device": where,
         "file": file.name,
-        "digest": digest(file),
+        "digest": digest(file) if first else None,
         "validation": run.history[-1]["validation"],
         "history": run.history,
     }

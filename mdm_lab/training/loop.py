@@ -95,7 +95,7 @@ def train(
     report = report or (lambda line: print(line, file=sys.stderr, flush=True))
     share = slice(rank * recipe.batch_size // world, (rank + 1) * recipe.batch_size // world)
     with _stopping(world) as stop:
-        while run.step < recipe.steps and not stop.is_set():
+        while run.step < recipe.steps:
             batch = batch_of(run.step)
             tokens = batch.targets.numel()
             batch = batch.rows(share).to(device)
@@ -106,8 +106,8 @@ def train(
             norm = torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
             _update(run, optimiser, recipe)
             meter.add(loss.detach(), norm, tokens)
-            done = run.step == recipe.steps
-            keeps = done or stop.is_set() or _due(run.step, recipe.checkpoint_every)
+            done, stopped = run.step == recipe.steps, stop.is_set()  # asked once: it may come later
+            keeps = done or stopped or _due(run.step, recipe.checkpoint_every)
             validates = validation is not None and (done or _due(run.step, recipe.validate_every))
             reports = done or validates or _due(run.step, recipe.report_every)
             if keeps or reports:
@@ -122,6 +122,8 @@ def train(
                     report(_line(record, recipe.steps))
             if keeps:
                 kept.write()
+            if stopped:
+                break
         if stop.is_set():
             raise KeyboardInterrupt(f"stopped after step {run.step} of {recipe.steps}")
     return run
