@@ -148,6 +148,7 @@ SIZES["trained-models"] = {
         {**_models(8, (6000, 11000, 14000, 10000), (3000, 5000, 6000, 4000)), **SMALL},
         {"width": 64, "layers": 2, "heads": 4},
         RECIPE,
+        minutes=68,
     ),
     "gpu": Training(
         128,
@@ -179,13 +180,19 @@ SIZES["trained-curves"] = {
     ),
     **{
         tier: _evaluation(
-            tier, steps=steps, sampled=500, oracle=800, autoregressive=2000, forced=300
+            tier,
+            steps=steps,
+            sampled=500,
+            oracle=800,
+            autoregressive=2000,
+            forced=300,
+            minutes=minutes,
         )
-        for tier, steps in {
-            "cpu": (8, 16, 32, 64, 128, 256),
-            "gpu": (16, 32, 64, 128, 256, 512),
-            "paper": TALK_STEPS,
-        }.items()
+        for tier, steps, minutes in (
+            ("cpu", (8, 16, 32, 64, 128, 256), 19),
+            ("gpu", (16, 32, 64, 128, 256, 512), None),
+            ("paper", TALK_STEPS, None),
+        )
     },
 }
 SIZES["learning-error"] = {
