@@ -493,8 +493,10 @@ def test_two_processes_compute_what_one_computes(tmp_path):
     body = """
 from mdm_lab.training import checkpoints, resuming
 write = checkpoints.write
+def say(*words):  # in one piece: two processes write to one pipe
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 def writes(where, *content):
-    print("written by", os.environ["RANK"], flush=True)
+    say("written by", os.environ["RANK"])
     write(where, *content)
 checkpoints.write = writes
 rank = os.environ["RANK"]
@@ -507,12 +509,12 @@ with distributed() as device:
         other = path if rank == "0" else path + "-not-there"
         t.train(network, t.exact_count, t.DATA, recipe, checkpoint=other, device=device)
     except t.CheckpointError as error:
-        print("refused by", rank, "different files" in str(error), flush=True)
+        say("refused by", rank, "different files" in str(error))
     try:
         odd = t.dataclasses.replace(recipe, batch_size=9)
         t.train(network, t.exact_count, t.DATA, odd, device=device)
     except ValueError as error:
-        print("odd batch", rank, "multiple of the 2" in str(error), flush=True)
+        say("odd batch", rank, "multiple of the 2" in str(error))
 """
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     path = tmp_path / "run"
