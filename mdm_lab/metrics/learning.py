@@ -89,7 +89,7 @@ def teacher_forced_parts(denoiser, lang, x0, reveal, generator, confidence=0.95)
 
     One order a text, the same for all four, and `teacher_forced_excess` of the same seed has it
     too. Of the learning part only contexts are sampled, not tokens: the divergence is exact in
-    each, so that it is far less noisy than the excess.
+    each.
     """
     x0, log_q = true_samples(lang, x0)
     times = draw_times(*x0.shape, as_generator(generator)).to(x0.device)
