@@ -4,6 +4,9 @@ import dataclasses
 import itertools
 import json
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -355,3 +358,19 @@ def test_steps_beyond_the_balance_hardly_help(models, curves, languages):
                 assert after["high"] > 0.85 * before["low"]
                 seen["above"] += 1
     assert seen["above"]
+
+
+def test_two_processes_train_the_same_networks(tmp_path):
+    """torchrun with two processes, several parts: the losses of one process."""
+    command = ["-m", "mdm_lab.experiments", "trained-models", "--tier", "smoke", "--only", "2-gram"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    found = []
+    for run, launch in enumerate((launcher, [])):
+        words = [*launch, *command, "--workers", "1", "--out", str(tmp_path / str(run))]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, *words], check=True, env=environment, capture_output=True)
+        parts = json.loads((tmp_path / str(run) / "trained-models.smoke.json").read_text())["parts"]
+        found.append({key: [row["loss"] for row in part["history"]] for key, part in parts.items()})
+    assert set(found[0]) == set(found[1]) == {"2-gram mdm", "2-gram ar"}
+    for key, losses in found[0].items():
+        assert losses == pytest.approx(found[1][key], rel=1e-5)

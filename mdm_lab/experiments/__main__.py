@@ -10,6 +10,7 @@ from pathlib import Path
 from mdm_lab.experiments import results
 from mdm_lab.experiments.runner import ClusterError, cluster, run
 from mdm_lab.experiments.tiers import SIZES, TIERS, current_tier
+from mdm_lab.training import distributed
 
 DASK = """run the parts on a Dask cluster, not on this machine: the address of its scheduler
 (tcp://host:8786), or the path of the JSON file that it wrote. This needs
@@ -47,7 +48,7 @@ def main(arguments=None):
         for key in only:
             store.parts.pop(key, None)
     try:
-        with cluster(chosen.dask, store) if chosen.dask else nullcontext() as client:
+        with distributed(), cluster(chosen.dask, store) if chosen.dask else nullcontext() as client:
             run(parts, store, chosen.workers, only=only, client=client)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)

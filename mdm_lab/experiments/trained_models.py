@@ -6,6 +6,7 @@ them there. Chapter: *Trained models*.
 """
 
 import hashlib
+from contextlib import nullcontext
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mdm_lab.experiments.languages import language
 from mdm_lab.experiments.runner import Part
 from mdm_lab.objectives.batches import autoregressive, exact_count
 from mdm_lab.training import FromLanguage, Recipe, device_name, load_network, save_network, train
-from mdm_lab.training.devices import distributed, rank_and_world
+from mdm_lab.training.devices import best_device, distributed, rank_and_world
 from mdm_lab.transformer import Shape, Transformer
 
 KINDS = {"mdm": exact_count, "ar": autoregressive}
@@ -51,7 +52,8 @@ def trained(label, name, kind, folder, length, shape, recipe, held_out):
     lang = data.lang
     file = file_of(folder, label, kind)
     running = file.with_suffix(".training")
-    with distributed() as device:
+    # One process group serves all parts: `__main__` has opened it, if there are several processes.
+    with nullcontext(best_device()) if rank_and_world()[1] > 1 else distributed() as device:
         run = train(
             network,
             KINDS[kind],
