@@ -148,8 +148,10 @@ def test_measurements_are_of_the_committed_networks(models, curves):
 
 
 def test_missing_network_says_how_to_make_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match="mdm_lab.experiments trained-models --tier gpu"):
-        trained_models.network_of("2-gram", "mdm", "gpu", tmp_path)
+    """The tier that was asked for, be it by name or by the folder that an experiment reads."""
+    for where in ({"tier": "gpu"}, {"folder": tmp_path / "trained-models.gpu"}):
+        with pytest.raises(FileNotFoundError, match="experiments trained-models --tier gpu"):
+            trained_models.network_of("2-gram", "mdm", **where)
 
 
 def finite(value):

@@ -156,7 +156,8 @@ SIZES["trained-models"] = {
         {"width": 256, "layers": 6, "heads": 8},
         {**RECIPE, "batch_size": 256, "learning_rate": 1e-3},
     ),
-    # The talk's data: 20 epochs over 990,000 sequences of 512. Batch and networks are our choice.
+    # As many sequences of 512 as the talk's 20 epochs over 990,000, but each of them fresh. Batch
+    # and networks are our choice.
     "paper": Training(
         512,
         _models(8, (20 * 990_000 // 512,) * 4),

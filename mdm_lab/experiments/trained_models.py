@@ -98,12 +98,16 @@ def network_of(label, kind, tier="cpu", folder=None):
 
     From `folder`, or the committed one. Raises FileNotFoundError with the command that makes it.
     """
-    inside = results.FOLDER if results.FOLDER.is_dir() else files("mdm_lab") / "results"
-    file = file_of(folder or inside / f"trained-models.{tier}", label, kind)
+    if folder is None:
+        inside = results.FOLDER if results.FOLDER.is_dir() else files("mdm_lab") / "results"
+        folder = inside / f"trained-models.{tier}"
+    file = file_of(folder, label, kind)
     if not file.is_file():
+        tier = Path(folder).suffix.removeprefix(".")  # the folder that was asked for says which
         raise FileNotFoundError(
-            f"no network {file.name}: make it with "
-            f"python -m mdm_lab.experiments trained-models --tier {tier}"
+            f"no network {file}: make it with "
+            f"python -m mdm_lab.experiments trained-models --tier {tier}, "
+            "with the same --out if there was one"
         )
     return load_network(file)
 
