@@ -76,7 +76,10 @@ def same_run(one, two):
 
 @dataclasses.dataclass
 class Interrupting:
-    """DATA, with a signal sent when the batch of a step is drawn."""
+    """DATA, with a signal sent when the batch of a step is drawn.
+
+    To this very thread: sent to the process, two of them may arrive elsewhere and count as one.
+    """
 
     at: int
     times: int = 1
@@ -85,7 +88,7 @@ class Interrupting:
     def __call__(self, step, batch_size):
         if step == self.at:
             for _ in range(self.times):
-                os.kill(os.getpid(), self.number)
+                signal.raise_signal(self.number)
         return DATA(step, batch_size)
 
 
