@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mdm_lab
 from mdm_lab import exact
 from mdm_lab.experiments import (
     SIZES,
     current_tier,
     is_current,
     load,
+    measures,
     results,
     runner,
     ser_curves,
@@ -319,6 +321,38 @@ def test_digest_sees_code_and_not_comments(tmp_path, monkeypatch):
     assert code_digest("mdm_lab.root") != before
 
 
+def test_release_makes_no_result_stale(tmp_path, monkeypatch):
+    """The number of a release is not code; whatever else the package's own file says is."""
+    package = tmp_path / "mdm_lab"
+    package.mkdir()
+    (package / "leaf.py").write_text("X = 1\n")
+    (package / "root.py").write_text("from mdm_lab import leaf\n")
+    monkeypatch.setattr(results, "PACKAGE", package)
+    found = {}
+    for name, text in {
+        "first": '"""Doc."""\n\n__version__ = "0.1.0"\n',
+        "later": '"""Other words."""\n\n__version__ = "2.0"\n',
+        "more": '"""Doc."""\n\n__version__ = "0.1.0"\n\nX = 1\n',
+    }.items():
+        (package / "__init__.py").write_text(text)
+        found[name] = code_digest("mdm_lab.root")
+    assert found["first"] == found["later"] != found["more"]
+
+
+def test_release_leaves_the_digest_of_every_experiment(monkeypatch):
+    """The whole package under the next number, with what was known of its files forgotten."""
+    before = {name: results.experiment_digest(name) for name in SIZES}
+    own, read = results.PACKAGE / "__init__.py", Path.read_text
+
+    def bumped(path, *args, **kwargs):
+        text = read(path, *args, **kwargs)
+        return text.replace(mdm_lab.__version__, "99.9") if path == own else text
+
+    monkeypatch.setattr(Path, "read_text", bumped)
+    assert "99.9" in own.read_text()
+    assert {name: results.experiment_digest(name) for name in SIZES} == before
+
+
 def test_tier_is_read_from_the_environment(monkeypatch):
     monkeypatch.setenv("MDM_TIER", "cpu")
     assert current_tier() == "cpu" and current_tier("smoke") == "smoke"
@@ -426,6 +460,19 @@ def covers(interval, truth, most):
     """Four standard errors: twice the interval of 95 per cent, at most `most` wide."""
     low, high = (2 * interval[end] - interval["value"] for end in ("low", "high"))
     assert low <= truth <= high and interval["high"] - interval["low"] < most
+
+
+@pytest.mark.parametrize("length", [9, 28, 40])
+def test_both_experiments_have_one_exact_rate(length):
+    """`log_valid` for one length and one N is its row for many, and the law of the sampler."""
+    lang, steps = language("2-gram", 3), [3, 8]
+    together = measures.log_valid(lang, [9, 28, 40], steps)
+    for row, n in zip(together, steps, strict=True):
+        [[(value, error)]] = measures.log_valid(lang, [length], [n])
+        assert (value, error) == pytest.approx(row[[9, 28, 40].index(length)], abs=1e-12)
+        truth = exact.sequence_error_rate(lang, length, reveal_probabilities("linear", n))
+        assert -np.expm1(value) == pytest.approx(truth, abs=1e-6)
+        assert (error > 0) == (length > measures.RECURSION_LENGTH)
 
 
 def test_point_of_a_curve_is_the_law_of_the_sampler():

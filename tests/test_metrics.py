@@ -1,5 +1,6 @@
 """Error rates against their exact values on tiny worlds, and intervals against scipy."""
 
+import re
 from itertools import product
 
 import numpy as np
@@ -425,6 +426,7 @@ def test_normal_intervals_cover_as_often_as_they_say():
 
 
 X0 = [[0, 0], [1, 1]]
+OFF = [[0, 0], [0, 1]]  # the second is impossible
 
 
 @pytest.mark.parametrize(
@@ -438,31 +440,33 @@ X0 = [[0, 0], [1, 1]]
             "x0 must hold no",
         ),
         (
-            lambda o, g: metrics.token_error_rate_forward(o, g, [[0, 1]], [1.0], 0),
-            "x0 must be samp",
-        ),
-        (
-            lambda o, g: metrics.token_error_rate_forward(o, g, [[0, 0], [0, 1]], [1.0], 0),
-            "some rows have probability 0",
+            lambda o, g: metrics.token_error_rate_forward(o, g, OFF, [1.0], 0),
+            "x0 must be samp.* some rows have probability 0",
         ),
         (lambda o, g: metrics.token_error_rate_forward(o, g, X0, [0.5], 0), "reveal must end"),
         (lambda o, g: metrics.token_error_rate_forward(o, g, X0, [1.0], None), "generator"),
         (lambda o, g: metrics.token_error_rate_forward(o, g, X0, [1.0], 0, orders=0), "orders"),
-        (lambda o, g: metrics.token_error_rate_forward(o, g, X0[:1], [1.0], 0), "at least 2"),
+        (
+            lambda o, g: metrics.token_error_rate_forward(o, g, X0[:1], [1.0], 0),
+            "x0 must hold at least 2",
+        ),
         (lambda o, g: metrics.teacher_forced_excess(o, g, X0, [1.0], None), "generator"),
         (lambda o, g: metrics.teacher_forced_log_prob(o, X0, [0, 1, 2]), "steps must have"),
         (lambda o, g: metrics.teacher_forced_log_prob(o, X0, [0.0, 1.0]), "steps must hold"),
         (lambda o, g: metrics.teacher_forced_log_prob(o, [[2, 0]], [0, 1]), "x0 must hold no"),
-        (lambda o, g: metrics.token_error_rate_generative(g, [[0, 2], [0, 0]]), "x must hold no"),
+        (
+            lambda o, g: metrics.token_error_rate_generative(g, [[0, 2], [0, 0]]),
+            "samples must hold no",
+        ),
         (lambda o, g: metrics.learning_error(o, g, X0, 1.0, 0), "alpha_t"),
         (lambda o, g: metrics.learning_error(o, g, X0, 1.5, 0), "alpha_t must lie"),
-        (lambda o, g: metrics.teacher_forced_parts(o, g, [[0, 1]], [1.0], 0), "x0 must be samp"),
+        (lambda o, g: metrics.teacher_forced_parts(o, g, OFF, [1.0], 0), "x0 must be samp"),
         (lambda o, g: metrics.teacher_forced_parts(o, g, X0, [0.5], 0), "reveal must end"),
         (lambda o, g: metrics.teacher_forced_parts(o, g, X0, [1.0], None), "generator"),
-        (lambda o, g: metrics.autoregressive_learning_error(o, g, [[0, 1]]), "x0 must be samp"),
+        (lambda o, g: metrics.autoregressive_learning_error(o, g, OFF), "x0 must be samp"),
         (
-            lambda o, g: metrics.autoregressive_learning_error(lambda x: x.double(), g, X0),
-            "the conditionals",
+            lambda o, g: metrics.autoregressive_learning_error(lambda x: 2 * o(x), g, X0),
+            "the answer of conditionals.x0. must sum",
         ),
         (lambda o, g: metrics.clopper_pearson(3, 2), "successes"),
         (lambda o, g: metrics.clopper_pearson(0, 0), "num"),
@@ -471,3 +475,57 @@ X0 = [[0, 0], [1, 1]]
 def test_wrong_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(Oracle(pairs(2)), pairs(2))
+
+
+class Shaped(Oracle):
+    """Answers with uniform laws of one shape, whatever it is asked."""
+
+    def __init__(self, *shape):
+        super().__init__(pairs(2))
+        self.answer = torch.full(shape, 1 / shape[-1], dtype=torch.float64)
+
+    def _probs(self, xt):
+        return self.answer
+
+    def _probs_at(self, xt, unique, part, back, positions):
+        return self.answer
+
+
+LEARNING = {
+    "conditionals(x0)": lambda o, g, x: metrics.autoregressive_learning_error(o, g, x),
+    "denoiser(xt)": lambda o, g, x: metrics.learning_error(o, g, x, 0.0, 0),
+    "denoiser.at(xt, rows, positions)": lambda o, g, x: metrics.teacher_forced_parts(
+        o, g, x, [1.0], 0
+    ),
+}
+RATES = {
+    "excess": lambda o, g, x: metrics.teacher_forced_excess(o, g, x, [1.0], 0),
+    "forward": lambda o, g, x: metrics.token_error_rate_forward(o, g, x, [1.0], 0),
+    "generative": lambda o, g, x: metrics.token_error_rate_generative(g, x),
+}
+
+
+@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize(
+    "shape", [(2, 1, 2), (1, 2, 2), (2, 2, 3), (2, 2), (4,), (1, 2), (4, 3), (3, 2)]
+)
+def test_answer_of_the_wrong_shape_is_named(name, shape):
+    """Fewer laws than places, fewer rows, another number of tokens, an axis too few."""
+    wanted = (4, 2) if ".at" in name else (2, 2, 2)
+    says = f"{name} must answer with laws of shape {wanted}"
+    with pytest.raises(ValueError, match=re.escape(says) + ".*; got " + re.escape(str(shape))):
+        LEARNING[name](Shaped(*shape), pairs(2), X0)
+    assert LEARNING[name](Shaped(*wanted), pairs(2), X0) is not None
+
+
+def test_teacher_forced_log_prob_refuses_an_answer_of_the_wrong_shape():
+    with pytest.raises(ValueError, match=r"laws of shape \(2, 2\).*; got \(1, 2\)"):
+        metrics.teacher_forced_log_prob(Shaped(1, 2), X0, [0, 1])
+
+
+@pytest.mark.parametrize("texts", [[0, 0], [[[0, 0], [1, 1]]], np.zeros((0, 2), int), [[0, 0]]])
+@pytest.mark.parametrize("name", [*LEARNING, *RATES])
+def test_texts_of_the_wrong_shape_are_named(name, texts):
+    argument = "samples" if name == "generative" else "x0"
+    with pytest.raises(ValueError, match=f"^{argument} must have shape|^{argument} must hold at"):
+        {**LEARNING, **RATES}[name](Oracle(pairs(2)), pairs(2), texts)

@@ -8,6 +8,7 @@ Chapter: *Learning error, measured*.
 from mdm_lab.autoregressive import conditionals
 from mdm_lab.denoisers import NetworkDenoiser
 from mdm_lab.experiments.languages import language
+from mdm_lab.experiments.measures import interval, of_trained_models
 from mdm_lab.experiments.runner import Part
 from mdm_lab.experiments.trained_models import digest, file_of, network_of
 from mdm_lab.metrics import autoregressive_learning_error, learning_error
@@ -17,22 +18,10 @@ KEEPS_FILES = True  # it reads those of trained-models, beside its own folder
 
 def parts(size, folder):
     """A part a language."""
-    networks = str(folder.parent / folder.name.replace("learning-error", "trained-models"))
+    numbers = {"fractions": size.fractions, "num": size.forced}
     return [
-        Part(
-            label,
-            measured,
-            {
-                "label": label,
-                "name": name,
-                "vocab_size": vocab_size,
-                "length": size.length,
-                "folder": networks,
-                "fractions": size.fractions,
-                "num": size.forced,
-            },
-        )
-        for label, (name, vocab_size) in size.models.items()
+        Part(label, measured, {**common, **numbers})
+        for label, common in of_trained_models(size, folder).items()
     ]
 
 
@@ -56,6 +45,7 @@ def measured(label, name, vocab_size, length, folder, fractions, num):
 def described(error):
     """A learning error as JSON holds it."""
     return {
-        **{key: getattr(error, key) for key in ("value", "low", "high", "worst")},
-        "impossible": {key: getattr(error.impossible, key) for key in ("value", "low", "high")},
+        **interval(error),
+        "worst": error.worst,
+        "impossible": interval(error.impossible),
     }

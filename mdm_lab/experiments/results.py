@@ -57,7 +57,8 @@ def experiment_digest(name):
 def code_digest(module):
     """A digest of the code of `module` and of all of mdm_lab that it imports.
 
-    Of the syntax trees, so that comments, docstrings and layout do not count.
+    Of the syntax trees, so that comments, docstrings and layout do not count; nor does the number
+    of a release.
     """
     seen, todo = {}, [module]
     while todo:
@@ -191,11 +192,16 @@ def _canonical(node):
         return repr(node)
     fields = dict(ast.iter_fields(node))
     body = fields.get("body")
-    if isinstance(body, list) and body and _is_docstring(body[0]):
-        fields["body"] = body[1:]
+    if isinstance(body, list):
+        documented = bool(body) and _is_docstring(body[0])
+        fields["body"] = [item for item in body[documented:] if not _is_version(item)]
     kept = {k: v for k, v in fields.items() if v not in (None, []) and k not in ("ctx", "kind")}
     return [type(node).__name__, sorted((k, _canonical(v)) for k, v in kept.items())]
 
 
 def _is_docstring(node):
     return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
+
+
+def _is_version(node):
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets) == "__version__"

@@ -8,9 +8,9 @@ since the table of `ter_table` holds that of the n-grams.
 
 import math
 
-from mdm_lab import exact
 from mdm_lab.denoisers import Oracle
 from mdm_lab.experiments.languages import NAMES, language
+from mdm_lab.experiments.measures import interval, log_valid
 from mdm_lab.experiments.runner import Part
 from mdm_lab.metrics import (
     sequence_error_rate,
@@ -22,7 +22,6 @@ from mdm_lab.schedules import reveal_probabilities
 
 # rough seconds for 100 sequences of 512 tokens: the order in which parts are started
 COST = {"2-gram": 0.4, "3-gram": 2.5, "4-gram": 24, "HMM": 7}
-RECURSION_LENGTH = 28  # increments of log(1 - SER) have settled by then
 
 
 def parts(size):
@@ -52,18 +51,11 @@ def parts(size):
 def exact_ser(vocab_size, lengths, steps):
     """SER of the 2-gram at all lengths and steps: exact when short, carried on when long."""
     lang = language("2-gram", vocab_size)
-    known = exact.linear_valid_log_probabilities(lang, RECURSION_LENGTH, steps)
-    rows = []
-    for n, log_valid in zip(steps, known, strict=True):
-        for length in lengths:
-            if length <= RECURSION_LENGTH:
-                value, error = log_valid[length - 1], 0.0
-            else:
-                far = exact.extrapolate(log_valid, length)
-                value, error = far.value, far.error
-            rows.append(
-                {"steps": n, "length": length, "ser": -math.expm1(value), "log_valid_error": error}
-            )
+    rows = [
+        {"steps": n, "length": length, "ser": -math.expm1(value), "log_valid_error": error}
+        for n, row in zip(steps, log_valid(lang, lengths, steps), strict=True)
+        for length, (value, error) in zip(lengths, row, strict=True)
+    ]
     return {"rows": rows}
 
 
@@ -78,7 +70,7 @@ def point(name, vocab_size, length, steps, num, seed):
     forced = rate = None
     if name == "HMM":
         truth = lang.sample(num, length, seed)
-        forced = _interval(teacher_forced_excess(Oracle(lang), lang, truth, reveal, seed))
+        forced = interval(teacher_forced_excess(Oracle(lang), lang, truth, reveal, seed))
         rate = float(-lang.log_prob(truth).mean() / length)
     return {
         "language": name,
@@ -87,12 +79,8 @@ def point(name, vocab_size, length, steps, num, seed):
         "num": num,
         "seed": seed,
         "nfe": nfe,
-        "ser": _interval(sequence_error_rate(lang, x)),
+        "ser": interval(sequence_error_rate(lang, x)),
         "teacher_forced_excess": forced,
-        "generative_ter_on_support": generative.on_support and _interval(generative.on_support),
+        "generative_ter_on_support": generative.on_support and interval(generative.on_support),
         "sampled_entropy_per_token": rate,
     }
-
-
-def _interval(estimate):
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}

@@ -8,10 +8,10 @@ beside them; it has no steps to choose.
 
 import math
 
-from mdm_lab import exact
 from mdm_lab.autoregressive import conditionals, sample_autoregressive
 from mdm_lab.denoisers import NetworkDenoiser, NoisyOracle, Oracle
 from mdm_lab.experiments.languages import language
+from mdm_lab.experiments.measures import interval, log_valid, of_trained_models
 from mdm_lab.experiments.runner import Part
 from mdm_lab.experiments.trained_models import digest, file_of, network_of
 from mdm_lab.information import factorisation_error
@@ -25,21 +25,12 @@ from mdm_lab.samplers import sample
 from mdm_lab.schedules import reveal_probabilities
 
 KEEPS_FILES = True  # it reads those of trained-models, beside its own folder
-RECURSION_LENGTH = 28  # as in ser_curves: increments of log(1 - SER) have settled by then
 
 
 def parts(size, folder):
     """A part for each language and step count, and one for each autoregressive model."""
-    networks = str(folder.parent / folder.name.replace("trained-curves", "trained-models"))
     out = []
-    for label, (name, vocab_size) in size.models.items():
-        common = {
-            "label": label,
-            "name": name,
-            "vocab_size": vocab_size,
-            "length": size.length,
-            "folder": networks,
-        }
+    for label, common in of_trained_models(size, folder).items():
         numbers = {"sampled": size.sampled, "oracle": size.oracle, "forced": size.forced}
         for steps in size.steps:
             arguments = {**common, **numbers, "steps": steps}
@@ -63,7 +54,11 @@ def point(label, name, vocab_size, length, folder, sampled, oracle, forced, step
         "noisy_oracle": sample(spoilt, sampled, length, reveal, steps + 2),
     }
     on_support = token_error_rate_generative(lang, drawn["mdm"]).on_support
-    first_order = name == "2-gram"
+    ser_exact = factorisation_exact = None
+    if name == "2-gram":
+        [[(log_right, _)]] = log_valid(lang, [length], [steps])
+        ser_exact = -math.expm1(log_right)
+        factorisation_exact = factorisation_error(lang, length, reveal) / length
     return {
         "label": label,
         "network": digest(file_of(folder, label, "mdm")),
@@ -71,10 +66,8 @@ def point(label, name, vocab_size, length, folder, sampled, oracle, forced, step
         "steps": steps,
         "entropy": float(-lang.log_prob(truth).mean() / length),
         "ser": {kind: interval(sequence_error_rate(lang, x)) for kind, x in drawn.items()},
-        "ser_exact": exact_ser(lang, length, steps) if first_order else None,
-        "factorisation_exact": factorisation_error(lang, length, reveal) / length
-        if first_order
-        else None,
+        "ser_exact": ser_exact,
+        "factorisation_exact": factorisation_exact,
         "parts": {key: interval(value) for key, value in vars(forced_parts).items()},
         "generative_ter_on_support": on_support and interval(on_support),
     }
@@ -98,16 +91,3 @@ def baseline(label, name, vocab_size, length, folder, sampled, forced):
         "impossible": interval(error.impossible),
         "generative_ter_on_support": on_support and interval(on_support),
     }
-
-
-def exact_ser(lang, length, steps):
-    """SER of the perfect denoiser on a 2-gram: exact to a length, carried on beyond it."""
-    short = min(length, RECURSION_LENGTH)
-    log_valid = exact.linear_valid_log_probabilities(lang, short, [steps])[0]
-    value = log_valid[-1] if length == short else exact.extrapolate(log_valid, length).value
-    return float(-math.expm1(value))
-
-
-def interval(estimate):
-    """An estimate as JSON holds it."""
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}

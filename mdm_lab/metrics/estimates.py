@@ -55,9 +55,7 @@ def _lower_limit(successes, num, tail):
 
 
 def mean_estimate(values, confidence):
-    """The mean over sequences, with a normal interval; infinite as soon as one value is."""
-    if len(values) < 2:
-        raise ValueError("an interval needs at least 2 sequences")
+    """The mean over 2 sequences or more, a normal interval; infinite as soon as one value is."""
     z = NormalDist().inv_cdf((1 + _check_confidence(confidence)) / 2)
     mean = float(values.mean())
     margin = z * float(values.std()) / math.sqrt(len(values)) if math.isfinite(mean) else 0.0

@@ -9,8 +9,7 @@ from mdm_lab.checks import check_reveal
 from mdm_lab.denoisers import Oracle
 from mdm_lab.forward import draw_times, mask_at, steps_from_times
 from mdm_lab.metrics.estimates import Estimate, mean_estimate
-from mdm_lab.metrics.rates import true_samples
-from mdm_lab.reverse import check_law
+from mdm_lab.metrics.rates import answer, true_samples
 from mdm_lab.samplers.ancestral import by_turns
 from mdm_lab.tensors import as_generator
 
@@ -42,7 +41,7 @@ def learning_error(denoiser, lang, x0, alpha_t, generator, confidence=0.95):
     if not masked.any():
         raise ValueError("alpha_t left no token masked: take it lower, or more sequences")
     q = torch.as_tensor(lang.posterior(xt.cpu().numpy()), device=xt.device)
-    p = check_law(denoiser(xt), "the denoiser's answer")
+    p = answer(denoiser(xt), q.shape, "denoiser(xt)")
     return _compare(q, p, masked, confidence)
 
 
@@ -62,7 +61,7 @@ def autoregressive_learning_error(conditionals, lang, x0, confidence=0.95):
     for i in range(x0.shape[1]):
         q[:, i] = oracle.at(xt, rows, torch.full_like(rows, i))
         xt[:, i] = x0[:, i]
-    p = check_law(conditionals(x0), "the conditionals").to(x0.device)
+    p = answer(conditionals(x0), q.shape, "conditionals(x0)").to(x0.device)
     return _compare(q, p, torch.ones_like(x0, dtype=torch.bool), confidence)
 
 
@@ -99,7 +98,7 @@ def teacher_forced_parts(denoiser, lang, x0, reveal, generator, confidence=0.95)
     kl, mass, exact, model = torch.zeros((4, len(x0)), dtype=torch.float64, device=x0.device)
     for rows, positions in by_turns(steps, torch.ones_like(x0, dtype=torch.bool)):
         q = oracle.at(xt, rows, positions)
-        p = check_law(denoiser.at(xt, rows, positions), "the denoiser's answer")
+        p = answer(denoiser.at(xt, rows, positions), q.shape, "denoiser.at(xt, rows, positions)")
         tokens = x0[rows, positions][:, None]
         kl.index_add_(0, rows, _divergence(q, p))
         mass.index_add_(0, rows, _impossible(q, p))

@@ -31,7 +31,7 @@ def sequence_error_rate(lang, x, confidence=0.95):
 
     The interval is Clopper and Pearson's, of coverage at least `confidence`.
     """
-    log_prob = lang.log_prob(_array(x))
+    log_prob = lang.log_prob(torch.as_tensor(x).cpu().numpy())
     if len(log_prob) == 0:
         raise ValueError("x must hold at least one sequence")
     wrong, num = int(np.isneginf(log_prob).sum()), len(log_prob)
@@ -83,7 +83,8 @@ def teacher_forced_log_prob(denoiser, x0, steps):
     xt = torch.full_like(x0, denoiser.mask_id)
     total = torch.zeros(len(x0), dtype=torch.float64, device=x0.device)
     for rows, positions in by_turns(steps, torch.ones_like(x0, dtype=torch.bool)):
-        probs = check_law(denoiser.at(xt, rows, positions), "the denoiser's answer")
+        shape = (len(rows), denoiser.vocab_size)
+        probs = answer(denoiser.at(xt, rows, positions), shape, "denoiser.at(xt, rows, positions)")
         tokens = x0[rows, positions]
         total.index_add_(0, rows, probs.gather(1, tokens[:, None])[:, 0].log())
         xt[rows, positions] = tokens
@@ -97,8 +98,8 @@ def token_error_rate_generative(lang, samples, confidence=0.95):
     support and the rate on it are reported beside it. When no sample is off the support the
     interval says nothing about a part off the support too small to have been met.
     """
-    log_prob = torch.as_tensor(lang.log_prob(_array(samples)))
-    surprise = -log_prob / torch.as_tensor(samples).shape[1]
+    samples = _texts(samples, lang, "samples")
+    surprise = -_log_q(samples, lang) / samples.shape[1]
     within = surprise[torch.isfinite(surprise)]
     whole = exp_estimate(mean_estimate(surprise, confidence))
     return GenerativeTokenErrorRate(
@@ -115,12 +116,30 @@ def _random_order_log_prob(denoiser, x0, reveal, generator):
 
 def true_samples(lang, x0):
     """x0 as a tensor and its log q (num,); every row must be on the support."""
-    x0 = token_tensor(x0, lang.vocab_size, "x0")
-    log_q = torch.as_tensor(lang.log_prob(_array(x0)), device=x0.device)
+    x0 = _texts(x0, lang, "x0")
+    log_q = _log_q(x0, lang)
     if torch.isneginf(log_q).any():
         raise ValueError("x0 must be samples of lang: some rows have probability 0")
     return x0, log_q
 
 
-def _array(x):
-    return torch.as_tensor(x).cpu().numpy()
+def answer(probs, shape, name):
+    """What a model answered, as float64: laws of the shape (..., V) that was asked for."""
+    probs = torch.as_tensor(probs)
+    if probs.shape != shape:
+        raise ValueError(
+            f"{name} must answer with laws of shape {tuple(shape)}, the last axis over the tokens; "
+            f"got {tuple(probs.shape)}"
+        )
+    return check_law(probs, f"the answer of {name}")
+
+
+def _texts(x, lang, name):
+    x = token_tensor(x, lang.vocab_size, name)
+    if len(x) < 2:
+        raise ValueError(f"{name} must hold at least 2 texts, or there is no interval")
+    return x
+
+
+def _log_q(x, lang):
+    return torch.as_tensor(lang.log_prob(x.cpu().numpy()), device=x.device)
