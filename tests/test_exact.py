@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import ngrams, random_ngram, random_table, seeds, worlds, zeros
+from worlds import ngrams, random_ngram, random_table, reveals, seeds, worlds, zeros
 
 from mdm_lab import exact
 from mdm_lab.languages import HMM, NGram, Table, pairs
@@ -15,13 +15,6 @@ from mdm_lab.schedules import reveal_probabilities, widths
 
 relaxed = settings(deadline=None, max_examples=25)
 TIGHT = 1e-10
-
-
-@st.composite
-def reveals(draw, max_steps=3):
-    """A reveal list of any shape, zeros and ones in the middle included."""
-    chance = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1.0]))
-    return np.array([*draw(st.lists(chance, max_size=max_steps - 1)), 1.0])
 
 
 @st.composite

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import hmms, ngrams, random_hmm, random_ngram, random_table, seeds, worlds, zeros
+from worlds import (
+    hmms,
+    ngrams,
+    random_hmm,
+    random_ngram,
+    random_table,
+    reveals,
+    seeds,
+    worlds,
+    zeros,
+)
 
 from mdm_lab import exact
 from mdm_lab.information import (
@@ -68,12 +78,6 @@ def brute_factorisation_error(lang, length, reveal):
                 log_p = log_p + np.log(probs[np.arange(len(x)), i, x[:, i]])
         total += w[sigma].prod() * (q @ (np.log(q) - log_p))
     return total
-
-
-@st.composite
-def reveals(draw, max_steps=3):
-    chance = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1.0]))
-    return np.array([*draw(st.lists(chance, max_size=max_steps - 1)), 1.0])
 
 
 def sticky(stay=0.98):

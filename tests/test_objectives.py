@@ -13,6 +13,7 @@ import torch
 from brute import answers, counts_fit, every_x, given_steps, one_stage_matrix
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutants import mistaken
 from scipy import stats
 from worlds import every_state, random_table, seeds, tables
 
@@ -58,12 +59,6 @@ NODES, SHARES = (1 + NODES) / 2, SHARES / 2  # on [0, 1]
 few = settings(deadline=None, max_examples=15)
 chances = st.one_of(st.just(0.0), st.floats(1e-6, 1))
 reveals = st.lists(chances, max_size=3).map(lambda head: np.array([*head, 1.0]))
-
-
-def mistaken(*values):
-    """Parameters that make a known mistake: with them the test must fail."""
-    mark = pytest.mark.xfail(strict=True, raises=AssertionError, reason="a mistake on purpose")
-    return pytest.param(*values, marks=mark, id="mistaken")
 
 
 def crooked(vocab_size, seed):

@@ -25,6 +25,7 @@ from brute import (
 )
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from mutants import tightened
 from scipy import optimize, special, stats
 from worlds import (
     as_table,
@@ -82,12 +83,6 @@ relaxed = settings(deadline=None, max_examples=25)
 few = settings(deadline=None, max_examples=12)
 levels = st.floats(0.02, 0.98)
 TIGHT = 1e-10
-
-
-def tightened(*values):
-    """Parameters with a constant tightened past the truth: with them the test must fail."""
-    mark = pytest.mark.xfail(strict=True, raises=AssertionError, reason="tightened past the truth")
-    return pytest.param(*values, marks=mark, id="tightened")
 
 
 @st.composite
@@ -876,6 +871,40 @@ def test_left_riemann_bound_is_sharp(vocab_size, steps, constant):
     for length in (4, 10 * steps + 1):
         height = length * np.log(vocab_size)
         assert lost(length, reveal) <= constant * height / steps + TIGHT
+
+
+@pytest.mark.parametrize("factor", [pytest.param(0.5, id="stated"), tightened(0.6)])
+def test_the_pace_at_most_halves(factor):
+    """prop-pace-halves, for learning curves of any shape.
+
+    Tightened: of the repetition language more than 0.6 of the pace of one step is left at many.
+    """
+    rng, counts = np.random.default_rng(0), np.array([1, 2, 4, 8, 16, 64])
+    laws = [random_table(2, 4, share, seed) for share in (0.0, 0.4) for seed in range(5)]
+    for lang in [*laws, Table(parity_law(4)), repetition(2, 8)]:
+        length, grid = lang.length, np.linspace(0, 1, 41)
+        errors = [
+            factorisation_error(lang, length, reveal_probabilities("linear", int(n)))
+            for n in counts
+        ]
+        paces = counts * errors / length
+        curve = information_curve(lang, length, grid)
+        constant = (curve[0] - curve[-1]) / (2 * length)
+        if (np.diff(curve, 2) >= -TIGHT).all():
+            assert (paces >= constant - TIGHT).all()
+        learning = rng.exponential(size=(20, 64)) ** 3  # at k / 64
+        learning[:5].sort(axis=1)  # the first five do not decrease
+        learning[10:] *= rng.integers(0, 2, (10, 64))  # the last ten are often 0
+        parts = np.array([learning[:, :: 64 // n].mean(axis=1) for n in counts])  # Lambda(N)
+        rise = (np.maximum.accumulate(learning, axis=1) / np.maximum(learning, 1e-300)).max(axis=1)
+        for i, j in combinations(range(len(counts)), 2):
+            theta = min(paces[j] / constant, 2) if constant > TIGHT else 0.0
+            early, late = paces[i] + counts[i] * parts[i], paces[j] + counts[j] * parts[j]
+            assert (late >= factor * theta * early - TIGHT).all()
+            assert paces[j] >= factor * theta * paces[i] - TIGHT
+            assert (parts[i] <= late / counts[i] + TIGHT).all()
+            assert (parts[i] <= rise * late / counts[j] + TIGHT).all()
+        assert (rise[:5] == 1).all()
 
 
 @few

@@ -209,9 +209,12 @@ def longest_step(n, betas):
 
 @pytest.mark.parametrize("betas", [(0.9, 0.99), (0.9, 0.999), (0.5, 0.6), (0.1, 0.9)])
 def test_no_step_of_adamw_is_longer_than_the_bound(betas):
-    """prop-adam-step: the bound, that it is reached, and that scale does not matter."""
+    """prop-adam-step: the bound and its limit, that it is reached, that scale does not matter."""
     rng = np.random.default_rng(0)
     bounds = np.array([longest_step(n, betas) for n in range(1, 31)])
+    limit = (1 - betas[0]) / math.sqrt((1 - betas[1]) * (1 - betas[0] ** 2 / betas[1]))
+    assert (bounds <= limit * (1 + 1e-12)).all() and bounds[0] == pytest.approx(1)
+    assert longest_step(20_000, betas) == pytest.approx(limit, rel=1e-6)
     for _ in range(5):
         gradients = rng.normal(size=30) * rng.exponential(size=30) ** 3
         found = moves(gradients, betas)

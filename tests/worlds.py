@@ -78,6 +78,13 @@ def worlds():
     return st.one_of(ngrams(), hmms(), tables())
 
 
+@st.composite
+def reveals(draw, max_steps=3):
+    """A reveal list of any shape, zeros and ones in the middle included."""
+    chance = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1.0]))
+    return np.array([*draw(st.lists(chance, max_size=max_steps - 1)), 1.0])
+
+
 def masked(lang, x, seed, share=0.5):
     """x with about `share` of its tokens masked."""
     rng = np.random.default_rng(seed)
