@@ -61,7 +61,7 @@ def sample_autoregressive(network, num, length, generator, prompt=None, progress
     with torch.inference_mode():
         for i in range(begin, length):
             logits = network(x[:, cache.length : i + 1], cache)[:, -1]
-            x[:, i + 1] = inverse_cdf(logits.double().softmax(dim=-1), u[:, i])
+            x[:, i + 1] = inverse_cdf(logits.softmax(dim=-1, dtype=torch.float64), u[:, i])
             if progress is not None:
                 progress(i - begin)
     return x[:, 1:].clone()

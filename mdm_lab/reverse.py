@@ -24,9 +24,10 @@ def check_law(probs, name="probs"):
     probs = torch.as_tensor(probs).double()
     if probs.ndim == 0 or probs.shape[-1] == 0:
         raise ValueError(f"{name} must hold at least one probability on its last axis")
-    if not torch.isfinite(probs).all() or (probs < 0).any():
+    total = probs.sum(dim=-1)
+    if not (probs >= 0).all() or total.isinf().any():  # a nan is not >= 0
         raise ValueError(f"{name} must hold finite probabilities >= 0")
-    if ((probs.sum(dim=-1) - 1).abs() > TOLERANCE).any():
+    if ((total - 1).abs() > TOLERANCE).any():
         raise ValueError(f"{name} must sum to 1 over its last axis: use a float64 softmax")
     return probs
 
@@ -75,15 +76,12 @@ def inverse_cdf(probs, u):
     sum exceeds u times the total. An index of probability 0 is never returned, whatever the
     rounding of the sums; everything is float64.
     """
-    probs = probs.double()
-    possible = probs > 0
-    if probs.shape[-1] == 0 or not possible.any(dim=-1).all():
+    cdf = probs.double().cumsum(dim=-1)
+    total = cdf[..., -1:]
+    if not probs.shape[-1] or not (total > 0).all():
         raise ValueError("probs must have a positive probability in every law")
-    cdf = probs.cumsum(dim=-1)
-    hit = possible & (cdf > (u.to(cdf.device) * cdf[..., -1])[..., None])
-    # Nothing is hit only if rounding lifts u * total to the total: then the last possible index.
-    last = probs.shape[-1] - 1 - possible.flip(-1).int().argmax(dim=-1)
-    return torch.where(hit.any(dim=-1), hit.int().argmax(dim=-1), last)
+    # Entries below the total alone count: rounding can lift u * total to the total.
+    return ((cdf <= u.to(cdf.device)[..., None] * total) & (cdf < total)).sum(dim=-1)
 
 
 def _check(xt, probs):

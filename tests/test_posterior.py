@@ -129,11 +129,17 @@ def test_impossible_evidence_names_its_rows(world, seed):
         assert caught.value.rows == dead.tolist()
 
 
-@settings(deadline=None, max_examples=30)
-@given(worlds(), seeds, st.booleans())
-def test_tracker_follows_the_posterior(world, seed, on_support):
+@settings(deadline=None, max_examples=60)
+@given(worlds(), seeds, st.booleans(), st.sampled_from([1, 2, 3, 16]))
+def test_tracker_follows_the_posterior(world, seed, on_support, stretch):
     """Revealed in random portions, possible or not, it answers as a posterior from scratch does."""
-    lang, length = world
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mdm_lab.posterior.tracker.STRETCH", stretch)
+        follow_and_compare(*world, seed, on_support)
+
+
+def follow_and_compare(lang, length, seed, on_support):
+    """Reveal all of a batch in four portions; before and after each, ask at every mask."""
     rng = np.random.default_rng(seed)
     num = 12
     target = (
@@ -156,6 +162,30 @@ def test_tracker_follows_the_posterior(world, seed, on_support):
 @pytest.mark.parametrize(
     "lang", [NGram.random(3, 4, 0.1, 0), HMM.random(5, 4, 0.1, 0), NGram.random(2, 4, 0.1, 0)]
 )
+@pytest.mark.parametrize("seed", range(3))
+def test_tracker_follows_impossible_evidence_over_many_stretches(lang, seed):
+    """Tokens drawn at random contradict each other all over: cuts come, go and move."""
+    follow_and_compare(lang, 83, seed, on_support=False)
+
+
+@pytest.mark.parametrize("tiny", [1e-8, 1e-30])
+def test_tracker_keeps_messages_that_sink_fast(tiny):
+    """Unlikely tokens in a row, below FAINT within a stretch or out of range: nothing is cut."""
+    step = np.array([[0.9, 0.1], [0.2, 0.8]])
+    lang = HMM(np.full(2, 0.5), step, np.array([[1 - tiny, tiny], [1 - tiny / 2, tiny / 2]]))
+    xt = np.ones((2, 64), dtype=int)
+    xt[0, 40], xt[1, 5] = lang.mask_id, lang.mask_id
+    tracker = lang.tracker(np.full_like(xt, lang.mask_id))
+    rows, places = np.nonzero(xt < lang.mask_id)
+    tracker.reveal(rows, places, xt[rows, places])
+    rows, places = np.nonzero(xt == lang.mask_id)
+    truth = lang.posterior(xt)[rows, places]
+    assert np.abs(tracker.at(rows, places) / truth - 1).max() < TIGHT
+
+
+@pytest.mark.parametrize(
+    "lang", [NGram.random(3, 4, 0.1, 0), HMM.random(5, 4, 0.1, 0), NGram.random(2, 4, 0.1, 0)]
+)
 def test_tracker_stays_exact_over_a_long_run(lang):
     """Stopping where messages settle must not let errors build up: 200 tokens, one at a time."""
     x = lang.sample(4, 200, 1)
@@ -171,9 +201,10 @@ def test_tracker_stays_exact_over_a_long_run(lang):
 
 
 @pytest.mark.parametrize("lang", [random_ngram(3, 3, 0.4, 1), random_hmm(3, 3, 0.4, 1)])
-def test_tracker_by_blocks_is_the_posterior(lang, monkeypatch):
+def test_tracker_by_parts_is_the_posterior(lang, monkeypatch):
     """Reveals that are worked through a few at a time, all places of 20 rows at once."""
-    monkeypatch.setattr("mdm_lab.posterior.tracker.BLOCK", 24)
+    monkeypatch.setattr("mdm_lab.posterior.tracker.STRETCH", 2)
+    monkeypatch.setattr("mdm_lab.posterior.tracker.PART", 24)
     rng = np.random.default_rng(0)
     xt = rng.integers(0, lang.mask_id + 1, (20, 9))
     tracker = lang.tracker(np.full_like(xt, lang.mask_id))

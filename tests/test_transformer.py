@@ -412,12 +412,41 @@ def test_cached_pass_is_the_full_pass(chunks):
     assert cache.length == 9 and cache.store.dtype == torch.float64
 
 
+def test_a_long_cached_pass_is_the_full_pass():
+    net, x = network(causal=True), tokens(2, 60)
+    cache = Cache(net, 2, 60)
+    with torch.no_grad():
+        parts = [net(x[:, i : i + 1], cache) for i in range(60)]
+        torch.testing.assert_close(torch.cat(parts, dim=1), net(x), atol=1e-12, rtol=0)
+
+
 def test_cached_pass_is_the_full_pass_in_float32():
     net, x = network(causal=True).float(), tokens(4, 40)
     cache = Cache(net, 4, 40)
     with torch.no_grad():
         parts = [net(part, cache) for part in x.split([13] + [1] * 27, dim=1)]
         torch.testing.assert_close(torch.cat(parts, dim=1), net(x), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("num", [1, 64, 256])
+def test_large_products_of_a_cached_pass_are_those_of_the_full_pass(num, monkeypatch):
+    """In float32 on the CPU, where oneDNN takes over from a million multiplications on."""
+    net, x = network(width=64, heads=4, causal=True).float(), tokens(num, 5)
+    weight = net.blocks[0].up.weight
+    with torch.no_grad():
+        full = net(x)
+        for onednn in (True, False):
+            monkeypatch.setattr(transformer, "ONEDNN", onednn and transformer.ONEDNN)
+            cache = Cache(net, num, 5)
+            parts = [net(part, cache) for part in x.split([2, 1, 1, 1], dim=1)]
+            torch.testing.assert_close(torch.cat(parts, dim=1), full, atol=2e-5, rtol=0)
+    assert (num * weight.numel() >= 2**20) == (num >= 64)  # both sides of the limit are seen
+
+
+def test_a_cached_pass_refuses_gradients_and_does_not_drop_them():
+    net = network(width=64, heads=4, causal=True).float()
+    with pytest.raises(RuntimeError, match="inplace"):
+        net(tokens(64, 1), Cache(net, 64, 1))
 
 
 def test_cache_says_what_it_cannot_hold():
@@ -529,7 +558,7 @@ def test_flops_are_those_that_pytorch_counts(causal, length):
 
 def test_flops_of_cached_passes_are_those_that_pytorch_counts():
     shape = Shape(7, 32, 3, 2, causal=True)
-    net, x = Transformer(shape), tokens(2, 9)
+    net, x = Transformer(shape).double(), tokens(2, 9)
     cache = Cache(net, 2, 9)
     for i in range(9):
         assert counted(lambda i=i: net(x[:, i : i + 1], cache)) == 2 * flops(shape, i + 1, True)

@@ -45,7 +45,8 @@ class MessageModel:
             for t in tensors
         ]
 
-    def _kernel(self, position):
+    def kernel(self, position):
+        """The step out of `position` as matrices: forward (R, y, a), backward (R, a, y)."""
         return self._kernels[position + 1 if position < len(self.opening) else 0]
 
     @cached_property
@@ -57,14 +58,14 @@ class MessageModel:
         """Carry alpha (R, W, num) from `position` to the next one: sum over the oldest token."""
         r, w, num = alpha.shape
         return np.matmul(
-            self._kernel(position)[0], alpha.reshape(w, r, num).transpose(1, 0, 2), out=out
+            self.kernel(position)[0], alpha.reshape(w, r, num).transpose(1, 0, 2), out=out
         )
 
     def pull(self, beta, position, out=None):
         """Carry beta (R, W, num) from `position` + 1 back to `position`."""
         r, w, num = beta.shape
         out = np.empty_like(beta) if out is None else out
-        np.matmul(self._kernel(position)[1], beta, out=out.reshape(w, r, num).transpose(1, 0, 2))
+        np.matmul(self.kernel(position)[1], beta, out=out.reshape(w, r, num).transpose(1, 0, 2))
         return out
 
     def read_out(self, belief):
