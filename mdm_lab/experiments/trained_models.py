@@ -36,7 +36,7 @@ def parts(size, folder):
                 "folder": str(folder),
                 "length": size.length,
                 "shape": {"vocab_size": model["vocab_size"], "causal": kind == "ar", **size.shape},
-                "recipe": {**size.recipe, "steps": model[kind]},
+                "recipe": {**size.recipe, "steps": model[kind], **_rate(model, kind)},
                 "held_out": size.held_out,
             },
             float(model[kind]),
@@ -44,6 +44,11 @@ def parts(size, folder):
         for label, model in size.models.items()
         for kind in KINDS
     ]
+
+
+def _rate(model, kind):
+    rate = model.get("rates", {}).get(kind)
+    return {} if rate is None else {"learning_rate": rate}
 
 
 def trained(label, name, kind, folder, length, shape, recipe, held_out):
