@@ -28,6 +28,35 @@ def test_every_notebook_of_the_book_is_a_page_of_it():
     assert written == set(chapters())
 
 
+def glue_complaints(notebook):
+    """What is wrong with the numbers that a notebook hands to its text, as sentences."""
+    glued, used = set(), set()
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            used |= set(re.findall(r"\{glue:[a-z]+\}`([^:`]+)", cell.source))
+        for output in cell.get("outputs", []):
+            glued |= {output.get("metadata", {}).get("scrapbook", {}).get("name")} - {None}
+    return [f"{name} is glued and nowhere used" for name in sorted(glued - used)] + [
+        f"{name} is used and nowhere glued" for name in sorted(used - glued)
+    ]
+
+
+@pytest.mark.parametrize("path", chapters(), ids=IDS)
+def test_every_glued_name_is_used_and_every_used_name_is_glued(path):
+    assert glue_complaints(nbformat.read(path, as_version=4)) == []
+
+
+def test_a_glued_name_that_is_not_used_is_found_and_one_that_is_not_glued():
+    notebook, named = good_notebook(), {"scrapbook": {"name": "a"}}
+    glued = new_output("display_data", {"text/plain": "1"}, metadata=named)
+    notebook.cells[1].outputs.append(glued)
+    assert glue_complaints(notebook) == ["a is glued and nowhere used"]
+    notebook.cells[0].source += "\n\nHere {glue:text}`a` and {glue:text}`a:.2f` stand."
+    assert glue_complaints(notebook) == []
+    notebook.cells[0].source += "\nAlso {glue:text}`b:.2f`."
+    assert glue_complaints(notebook) == ["b is used and nowhere glued"]
+
+
 def good_notebook():
     """A notebook with nothing to complain about: text, a printed number, a described figure."""
     picture = new_output("display_data", {"image/png": "aGVsbG8=", "text/plain": "<Figure>"})
