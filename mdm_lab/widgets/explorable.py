@@ -15,9 +15,11 @@ from urllib.parse import quote
 from mdm_lab.plotting import COLOURS, MASKED
 
 SCRIPTS = {
+    "unmask-sentence": ("shared.js", "sentence.js"),
     "unmask": ("shared.js", "sampler.js", "unmasking.js"),
     "information-steps": ("shared.js", "breakpoints.js"),
     "theorem-curves": ("shared.js", "bounds.js"),
+    "family": ("shared.js", "families.js"),
 }
 DECIMALS = 10
 
