@@ -13,7 +13,7 @@ SUITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(shell $(p) -c '$(SUITS)' 2>/dev/null && echo $(p))) python3)
 PORT ?= 8000
 
-.PHONY: help book serve test notebooks policy format colab pins clean
+.PHONY: help environment book serve test notebooks policy format colab students pdf epub pins clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,8 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	@touch $@
+
+environment: $(READY) ## set up the environment in .venv and nothing else
 
 book: $(READY) ## set up, build the site and say where it is
 	$(BIN)/jupyter-book build . -n -W --keep-going
@@ -51,6 +53,15 @@ format: $(READY) ## bring code and notebooks into the one style
 
 colab: $(READY) ## write the Colab edition of the chapters into _build/colab
 	$(BIN)/python book/tools/colab.py
+
+students: $(READY) ## write the chapters without solutions and outputs into _build/students
+	$(BIN)/python book/tools/colab.py --student
+
+pdf: $(READY) ## print the built site into one PDF (after make book; needs Chromium or Chrome)
+	$(BIN)/python book/tools/pdf.py
+
+epub: $(READY) ## pack the built site into an EPUB (after make book; needs Chromium or Chrome)
+	$(BIN)/python book/tools/epub.py
 
 pins: $(READY) ## write the versions in .venv into constraints.txt
 	$(BIN)/python book/tools/pins.py

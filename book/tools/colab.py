@@ -3,7 +3,10 @@
 Colab knows neither the book's directives and roles nor this repository.  The edition therefore
 begins each chapter with a cell that installs `mdm_lab` where it is missing, and says in plain
 Markdown what a directive or role says on the site, with the same numbers.  What it does not know
-it refuses: nothing raw reaches a reader.
+it refuses: nothing raw reaches a reader.  Where an exercise has its solution the edition has an
+empty cell and a link to the site.
+
+The student form, which each page of the site offers for download, is the same without outputs.
 """
 
 import ast
@@ -11,17 +14,20 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import nbformat
+from clean import PACKAGED
 from pybtex.database import parse_file
 from pybtex.plugin import find_plugin
-from tree import COLAB, ROOT, address, config, pages
+from tree import BUILD, COLAB, ROOT, address, config, pages
 
 import mdm_lab
 
+STUDENTS = BUILD / "students"
 FENCE = re.compile(r"^\s*(:{3,})\{([\w:-]+)\}\s*(.*?)\s*$")
 OPTION = re.compile(r"^\s*:([\w-]+):\s*(.*?)\s*$")
 TARGET = re.compile(r"^\(([\w-]+)\)=\s*$")
@@ -43,11 +49,13 @@ def glue(name, value, display=True):
     """On the site this hands a value to the text; here the text has it already."""
 '''.strip()
 INSTALL = """
+# The book's module, where it is missing. What is here already, torch and numpy above all, stays.
 import importlib.util
 
 if importlib.util.find_spec("mdm_lab") is None:
-    %pip install --quiet "git+{address}@{version}"
+    %pip install --quiet "{requirement}"
 """.strip()
+YOUR_CODE = "# Your code"
 
 
 @dataclass
@@ -70,12 +78,22 @@ class Label:
 
 @dataclass
 class Chapter:
-    """A page in the making: its file, the book's labels, its glued values, the works it cites."""
+    """A page in the making.
+
+    path      its file
+    labels    the labels of the whole book
+    values    what its cells glue
+    on_site   whether links to other chapters lead to the site rather than to Colab
+    cited     the works cited so far
+    exercise  the label of the exercise that was last met
+    """
 
     path: Path
     labels: dict[str, Label]
     values: dict[str, str] = field(default_factory=dict)
+    on_site: bool = False
     cited: list[str] = field(default_factory=list)
+    exercise: str = ""
 
 
 def parse(markdown: str) -> Block:
@@ -190,13 +208,16 @@ def _directive(block: Block, chapter: Chapter) -> str:
     if kind == "math":
         tag = f"\\tag{{{label.text.strip('()')}}}" if label else ""
         return "\n".join(["$$", *block.content, *([tag] if tag else []), "$$"])
+    if kind == "exercise":
+        chapter.exercise = block.options.get("label", "")
+    if kind == "solution" or (kind == "dropdown" and title.startswith("Solution")):
+        return _solution(chapter)
     body = _render(block, chapter).strip()
     if block.name.startswith("prf:") or kind == "exercise":
         name = label.text if label else kind.capitalize()
         return f"**{name}{f' ({title})' if title else ''}**\n\n{body}"
-    if kind in ("dropdown", "solution"):
-        name = "Solution" if kind == "solution" else title
-        return f"<details>\n<summary>{_without_maths(name)}</summary>\n\n{body}\n\n</details>"
+    if kind == "dropdown":
+        return f"<details>\n<summary>{_without_maths(title)}</summary>\n\n{body}\n\n</details>"
     if kind == "figure":
         alt = block.options.get("alt", "")
         caption = f"\n\n*{label.text if label else 'Fig.'}* {body}" if body else ""
@@ -208,6 +229,11 @@ def _directive(block: Block, chapter: Chapter) -> str:
         first = f"{title}\n\n" if kind != "admonition" and title else ""
         return f"**{name}**\n\n{first}{body}"
     raise ValueError(f"{chapter.path}: the Colab edition does not know the directive {block.name}")
+
+
+def _solution(chapter: Chapter) -> str:
+    place = f"{site_address(chapter.path)}#{chapter.exercise}"
+    return f"*The solution is [on the book's page]({place}).*"
 
 
 def _without_maths(title: str) -> str:
@@ -262,11 +288,10 @@ def _role(match: re.Match, chapter: Chapter) -> str:
 
 
 def _linked(text: str, page: Path, chapter: Chapter) -> str:
-    return (
-        f"[{text}]({colab_address(page)})"
-        if page != chapter.path and page.suffix == ".ipynb"
-        else text
-    )
+    if page == chapter.path:
+        return text
+    on_site = chapter.on_site or page.suffix != ".ipynb"
+    return f"[{text}]({site_address(page) if on_site else colab_address(page)})"
 
 
 def _title(page: Path) -> str:
@@ -286,7 +311,9 @@ def _glued(content: str, chapter: Chapter) -> str:
     return format(value, form) if form else str(value)
 
 
+@cache
 def bibliography():
+    """The works of book/references.bib."""
     return parse_file(str(ROOT / "book" / "references.bib"), bib_format="bibtex")
 
 
@@ -314,64 +341,75 @@ def _references(chapter: Chapter) -> str:
     return "\n".join(["## References", "", *(f"- {work.text.render(backend)}" for work in works)])
 
 
+@cache
+def _settings() -> dict:
+    return config()
+
+
 def _repository() -> str:
-    return address().removeprefix("https://github.com/").removesuffix("/")
+    return _settings()["repository"]["url"].removeprefix("https://github.com/").removesuffix("/")
 
 
 def colab_address(page: Path) -> str:
     """Where Colab opens the edition's version of a chapter."""
-    settings = config()
+    settings = _settings()
     branch, colab = settings["repository"]["branch"], settings["launch_buttons"]["colab_url"]
     return f"{colab}/github/{_repository()}/blob/{branch}/{page.relative_to(ROOT).as_posix()}"
 
 
+def site_address(page: Path) -> str:
+    """Where the site has a page: at `html.baseurl` of _config.yml, or where GitHub serves it."""
+    owner, name = _repository().split("/")
+    base = _settings()["html"].get("baseurl") or f"https://{owner}.github.io/{name}"
+    return f"{base.rstrip('/')}/{page.relative_to(ROOT).with_suffix('.html').as_posix()}"
+
+
 def _raw_address(target: str, chapter: Chapter) -> str:
     path = (chapter.path.parent / target).resolve().relative_to(ROOT).as_posix()
-    return f"https://raw.githubusercontent.com/{_repository()}/{config()['repository']['branch']}/{path}"
+    return f"https://raw.githubusercontent.com/{_repository()}/{_settings()['repository']['branch']}/{path}"
 
 
 def installed_version() -> str:
-    """What the edition installs: the tag of this version if it is released, else `main`."""
+    """What the edition installs: the release of this version, or `main` where they differ.
+
+    They differ while the version has no tag, and when the module has changed since it got one.
+    """
     tag = f"v{mdm_lab.__version__}"
     try:
-        known = subprocess.run(
-            ["git", "tag", "--list", tag], cwd=ROOT, capture_output=True, text=True
-        ).stdout
+        compared = subprocess.run(
+            ["git", "diff", "--quiet", tag, "--", *PACKAGED], cwd=ROOT, capture_output=True
+        )
     except OSError:
-        known = ""
-    return tag if known.strip() == tag else "main"
+        return "main"
+    return tag if compared.returncode == 0 else "main"
 
 
-def edition(path: Path, labels: dict[str, Label]):
-    """The chapter at `path` as a notebook for Colab."""
+@cache
+def requirement() -> str:
+    """What pip is asked for where mdm_lab is missing."""
+    return f"mdm-lab @ git+{address()}@{installed_version()}"
+
+
+def is_solution(cell) -> bool:
+    """Whether a code cell solves an exercise: the site folds it away under these words."""
+    return cell.metadata.get("mystnb", {}).get("code_prompt_show") == "Show the solution"
+
+
+def edition(path: Path, labels: dict[str, Label], student: bool = False):
+    """The chapter at `path` as a notebook for Colab, or in student form."""
     notebook = nbformat.read(path, as_version=4)
-    chapter = Chapter(path, labels, _glued_values(notebook))
-    cells = [
-        nbformat.v4.new_code_cell(
-            INSTALL.format(address=address(), version=installed_version()), id="install-mdm-lab"
-        )
-    ]
+    chapter = Chapter(path, labels, _glued_values(notebook), on_site=student)
+    source = INSTALL.format(requirement=requirement())
+    cells = [nbformat.v4.new_code_cell(source, id="install-mdm-lab")]
     for cell in notebook.cells:
-        figure = cell.metadata.get("mystnb", {}).get("figure", {})
-        hidden = {"hide-cell", "hide-input", "remove-cell", "remove-input"} & set(
-            cell.metadata.get("tags", [])
-        )
-        cell.metadata = nbformat.from_dict({"cellView": "form"} if hidden else {})
         if cell.cell_type == "markdown":
-            cell.source = plain_markdown(cell.source, chapter)
+            cell.metadata, cell.source = {}, plain_markdown(cell.source, chapter)
+            cells += [cell] if cell.source else []
+        elif is_solution(cell):
+            link = nbformat.v4.new_markdown_cell(_solution(chapter), id=f"{cell.id[:50]}-link")
+            cells += [nbformat.v4.new_code_cell(YOUR_CODE, id=cell.id), link]
         else:
-            cell.source = cell.source.replace(GLUE_IMPORT, GLUE_HERE)
-            cell.outputs = [
-                o
-                for o in cell.outputs
-                if not o.get("metadata", {}).get("scrapbook", {}).get("mime_prefix")
-            ]
-        if cell.source:
-            cells.append(cell)
-        if figure.get("caption"):
-            number = f"*{labels[figure['name']].text}* " if "name" in figure else ""
-            source = number + _text(figure["caption"], chapter)
-            cells.append(nbformat.v4.new_markdown_cell(source, id=f"{cell.id[:50]}-caption"))
+            cells += _code(cell, chapter, student)
     if chapter.cited:
         cells.append(
             nbformat.v4.new_markdown_cell(_references(chapter), id="references-cited-here")
@@ -379,6 +417,27 @@ def edition(path: Path, labels: dict[str, Label]):
     notebook.cells = cells
     nbformat.validate(notebook)
     return notebook
+
+
+def _code(cell, chapter: Chapter, student: bool) -> list:
+    figure = cell.metadata.get("mystnb", {}).get("figure", {})
+    hidden = {"hide-cell", "hide-input", "remove-cell", "remove-input"} & set(
+        cell.metadata.get("tags", [])
+    )
+    cell.metadata = nbformat.from_dict({"cellView": "form"} if hidden else {})
+    cell.source = cell.source.replace(GLUE_IMPORT, GLUE_HERE)
+    cell.outputs = [o for o in cell.outputs if not student and not _is_glue(o)]
+    if student:
+        cell.execution_count = None
+    if not figure.get("caption"):
+        return [cell]
+    number = f"*{chapter.labels[figure['name']].text}* " if "name" in figure else ""
+    caption = number + _text(figure["caption"], chapter)
+    return [cell, nbformat.v4.new_markdown_cell(caption, id=f"{cell.id[:50]}-caption")]
+
+
+def _is_glue(output) -> bool:
+    return bool(output.get("metadata", {}).get("scrapbook", {}).get("mime_prefix"))
 
 
 def _glued_values(notebook) -> dict[str, str]:
@@ -390,21 +449,31 @@ def _glued_values(notebook) -> dict[str, str]:
     return values
 
 
-def main(target: Path = COLAB) -> None:
+def write(target: Path, student: bool = False) -> None:
+    """Write every chapter into the folder `target`, where it stands in the tree."""
     found = pages()
     labels = collect_labels(found)
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(ROOT / "book" / "assets", target / "book" / "assets")
-    for name in ("LICENSE", "LICENSE-TEXT"):
-        shutil.copyfile(ROOT / name, target / name)
     for path in (path for path, _ in found if path.suffix == ".ipynb"):
         written = target / path.relative_to(ROOT)
         written.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(edition(path, labels), written)
-    print(
-        f"Colab edition in {os.path.relpath(target)}, installing mdm_lab at {installed_version()}"
-    )
+        nbformat.write(edition(path, labels, student), written)
+
+
+def main(target: Path | None = None, student: bool = False) -> None:
+    """Write the Colab edition, or all student forms, with what the notebooks need beside them."""
+    target = target or (STUDENTS if student else COLAB)
+    shutil.rmtree(target, ignore_errors=True)
+    if not student:  # what the edition's pictures lead to, and what Binder reads
+        shutil.copytree(ROOT / "book" / "assets", target / "book" / "assets")
+        shutil.copytree(ROOT / ".binder", target / ".binder")
+        with open(target / ".binder" / "requirements.txt", "a", encoding="utf-8") as needed:
+            needed.write(f"{requirement()}\n")
+    write(target, student)
+    for name in ("LICENSE", "LICENSE-TEXT"):
+        shutil.copyfile(ROOT / name, target / name)
+    what = "Student forms" if student else "Colab edition"
+    print(f"{what} in {os.path.relpath(target)}, installing mdm_lab at {installed_version()}")
 
 
 if __name__ == "__main__":
-    main()
+    main(student="--student" in sys.argv[1:])

@@ -27,7 +27,9 @@ NBVAL = [
     *("--nbval-sanitize-with", "tests/nbval.cfg"),
     *("-o", "filterwarnings=default", "-n", "2", "--dist", "loadscope"),
 ]
-SITE_TESTS = ["tests/test_site.py", "tests/test_browser.py"]
+COLAB_RUNS = "tests/test_colab_runs.py"
+FORMS = "tests/test_forms.py"  # students' notebooks, and the PDF and EPUB where they were made
+SITE_TESTS = ["tests/test_site.py", "tests/test_browser.py", "tests/test_accessibility.py"]
 
 
 @dataclass(frozen=True)
@@ -59,18 +61,28 @@ STAGES = [
                 "tests",
                 *TWO_WORKERS,
                 "--durations=10",
-                *(f"--ignore={name}" for name in SITE_TESTS),
+                *(f"--ignore={name}" for name in (COLAB_RUNS, FORMS, *SITE_TESTS)),
             ]
         ],
     ),
     Stage("notebooks", "every chapter's outputs against a fresh run", [[*NBVAL, "book"]]),
     Stage(
+        "colab",
+        "the Colab edition, run with nothing but what Colab has",
+        [[*PYTEST, COLAB_RUNS, "-n", "2", "--dist", "load"]],
+    ),
+    Stage(
         "site",
         "the site, built from those outputs, warnings as errors",
         [[JUPYTER_BOOK, "build", ".", "-n", "-W", "--keep-going"]],
     ),
-    Stage("pages", "the built pages", [[*PYTEST, SITE_TESTS[0]]], needs="site"),
-    Stage("browser", "every page in headless Chromium", [[*PYTEST, SITE_TESTS[1]]], needs="site"),
+    Stage("pages", "the built pages", [[*PYTEST, SITE_TESTS[0], FORMS]], needs="site"),
+    Stage(
+        "browser",
+        "every page in headless Chromium, and axe-core on it",
+        [[*PYTEST, *SITE_TESTS[1:], *TWO_WORKERS]],
+        needs="site",
+    ),
 ]
 
 
