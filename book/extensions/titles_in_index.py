@@ -1,0 +1,23 @@
+"""Sphinx extension: the index of the book has the title of each definition and theorem.
+
+Terms of the glossary and names of the module are in it anyway.
+"""
+
+from docutils import nodes
+from sphinx import addnodes
+
+
+def add_titles(app, doctree):
+    for box in list(doctree.findall(nodes.Admonition)):
+        label, title = box.get("label"), box.next_node(nodes.title)
+        if not label or title is None or any(title.findall(nodes.math)):
+            continue
+        words = title.astext().strip().strip("()").replace(";", ",")
+        if words:
+            entry = ("single", words[0].upper() + words[1:], label, "", None)
+            box.parent.insert(box.parent.index(box), addnodes.index(entries=[entry]))
+
+
+def setup(app):
+    app.connect("doctree-read", add_titles)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
