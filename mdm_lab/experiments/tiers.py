@@ -110,13 +110,13 @@ def _curves(sequences, minutes=None):
 SIZES = {
     "ter-table": {
         "smoke": Size((16, 24), (4, 8, 16), 3, curve_sequences=64, true_sequences=20, minutes=0.1),
-        "cpu": _table(96, 2000, minutes=0.5),
+        "cpu": _table(96, 2000, minutes=1),
         "gpu": _table(96, 2000),
         "paper": _table(1000, 20_000),
     },
     "ser-curves": {
         "smoke": Size((8, 16), (4, 8, 16), 3, sequences=dict.fromkeys(SEQUENCES, 40), minutes=0.1),
-        "cpu": _curves(SEQUENCES, minutes=6),
+        "cpu": _curves(SEQUENCES, minutes=5),
         "gpu": _curves(SEQUENCES),
         "paper": _curves(dict.fromkeys(SEQUENCES, 2000)),
     },
@@ -153,7 +153,7 @@ SIZES["trained-models"] = {
         CPU_MODELS,
         {"width": 64, "layers": 2, "heads": 4},
         RECIPE,
-        minutes=68,
+        minutes=79,
     ),
     "gpu": Training(
         128,
@@ -195,7 +195,7 @@ SIZES["trained-curves"] = {
             minutes=minutes,
         )
         for tier, steps, minutes in (
-            ("cpu", (8, 16, 32, 64, 128, 256), 19),
+            ("cpu", (8, 16, 32, 64, 128, 256), 5),
             ("gpu", (16, 32, 64, 128, 256, 512), None),
             ("paper", TALK_STEPS, None),
         )
@@ -203,7 +203,7 @@ SIZES["trained-curves"] = {
 }
 SIZES["learning-error"] = {
     "smoke": _evaluation("smoke", fractions=(0.0, 0.5), forced=16, minutes=0.1),
-    "cpu": _evaluation("cpu", fractions=EIGHTHS, forced=500, minutes=1),
+    "cpu": _evaluation("cpu", fractions=EIGHTHS, forced=500, minutes=0.2),
     "gpu": _evaluation("gpu", fractions=EIGHTHS, forced=1000),
     "paper": _evaluation("paper", fractions=EIGHTHS, forced=1000),
 }
