@@ -407,7 +407,8 @@ def test_previews_are_whole_and_hold_nothing_live():
 def test_a_broken_reference_fails_the_build(tmp_path):
     """The book's own settings on a book of one page, once whole, then with a broken reference."""
     settings = config()
-    settings["bibtex_bibfiles"] = []
+    settings["bibtex_bibfiles"] = ["none.bib"]
+    (tmp_path / "none.bib").touch()
     settings["sphinx"]["extra_extensions"].remove("sphinx.ext.viewcode")
     for name in ("logo", "html"):
         settings.pop(name)
@@ -418,17 +419,9 @@ def test_a_broken_reference_fails_the_build(tmp_path):
     (tmp_path / "_config.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: page\n", encoding="utf-8")
     command = [
-        sys.executable,
-        "-m",
-        "jupyter_book",
-        "build",
-        ".",
-        "-n",
-        "-W",
-        "--builder",
-        "custom",
+        Path(sys.executable).with_name("jupyter-book"),
+        *("build", ".", "-n", "-W", "--builder", "custom", "--custom-builder", "dummy"),
     ]
-    command += ["--custom-builder", "dummy"]
     for text, passes in {
         "(here)=\n# Page\n\nSee {ref}`here`.\n": True,
         "(here)=\n# Page\n\nSee {ref}`nowhere`.\n": False,

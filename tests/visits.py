@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from tree import SITE, html, pages
 
-PATIENCE = 120_000  # milliseconds; a busy machine is slow, not wrong
+PATIENCE = 60_000  # milliseconds; a busy machine is slow, not wrong
 PAGES = [html(path).relative_to(SITE).as_posix() for path, _ in pages()]
 
 

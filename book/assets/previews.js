@@ -26,7 +26,7 @@
     if (!tip) {
       tip = Object.assign(document.createElement("div"), { id: "preview", role: "tooltip" });
       tip.addEventListener("pointerenter", () => clearTimeout(timer));
-      tip.addEventListener("pointerleave", leave);
+      tip.addEventListener("pointerleave", () => tip.hidden || leave());
       document.body.append(tip);
     }
     tip.innerHTML = html.replaceAll('src="@/', `src="${root.href}`);

@@ -5,19 +5,25 @@ Terms of the glossary and names of the module are in it anyway.
 
 from docutils import nodes
 from sphinx import addnodes
+from sphinx.transforms import SphinxTransform
 
 
-def add_titles(app, doctree):
-    for box in list(doctree.findall(nodes.Admonition)):
-        label, title = box.get("label"), box.next_node(nodes.title)
-        if not label or title is None or any(title.findall(nodes.math)):
-            continue
-        words = title.astext().strip().strip("()").replace(";", ",")
-        if words:
-            entry = ("single", words[0].upper() + words[1:], label, "", None)
-            box.parent.insert(box.parent.index(box), addnodes.index(entries=[entry]))
+class TitlesInIndex(SphinxTransform):
+    """Put an entry for the index before each titled box."""
+
+    default_priority = 800  # before Sphinx collects the entries of a page, at 850
+
+    def apply(self):
+        for box in list(self.document.findall(nodes.Admonition)):
+            label, title = box.get("label"), box.next_node(nodes.title)
+            if not label or title is None or any(title.findall(nodes.math)):
+                continue
+            words = title.astext().strip().strip("()").replace(";", ",")
+            if words:
+                entry = ("single", words[0].upper() + words[1:], label, "", None)
+                box.parent.insert(box.parent.index(box), addnodes.index(entries=[entry]))
 
 
 def setup(app):
-    app.connect("doctree-read", add_titles)
+    app.add_transform(TitlesInIndex)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

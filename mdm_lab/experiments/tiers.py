@@ -229,7 +229,7 @@ SIZES["wall-clock"] = {
         {"vocab_size": 8, "width": 64, "layers": 2, "heads": 4},
         seconds=2,
         repeats=2,
-        minutes=6,
+        minutes=3,
     ),
     "gpu": Timing(DOUBLINGS, (1, 16), (64, 128, 256), (64, 512), WIDE, seconds=10, repeats=3),
     "paper": Timing(DOUBLINGS, (1, 16), DOUBLINGS[2:], (512,), WIDE, seconds=10, repeats=3),
