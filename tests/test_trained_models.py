@@ -249,6 +249,50 @@ def test_leak_multiplies_the_chance_of_a_possible_text(seed):
     assert first - rounding <= kept <= first + square / clean / 2 + rounding
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_every_denoiser_is_a_leak_in_a_repaired_one(seed):
+    """prop-trained-repair by brute force: answers at random, wrong among possible tokens as well.
+
+    With the perfect denoiser in place of the repaired one the equation would not hold.
+    """
+    size, vocab_size = 3, 3
+    lang = (random_ngram(2, 3, 0.4, seed), random_table(3, 3, 0.4, seed))[seed % 2]
+    rng = np.random.default_rng(seed)
+    table = torch.as_tensor(rng.dirichlet(np.ones(vocab_size), ((vocab_size + 1) ** size, size)))
+    exact, mask = Oracle(lang), vocab_size
+
+    def answer(xt):
+        return table[xt @ (mask + 1) ** torch.arange(size)]
+
+    def leak(xt):
+        return torch.where(exact(xt) == 0, answer(xt), 0.0).sum(dim=-1)
+
+    def repaired(xt):
+        law = torch.where(exact(xt) > 0, answer(xt), 0.0)
+        return law / law.sum(dim=-1, keepdim=True)
+
+    network, clean = Wrapped(answer, vocab_size), Wrapped(repaired, vocab_size)
+    everything = torch.as_tensor(list(itertools.product(range(vocab_size), repeat=size)))
+    possible = torch.isfinite(torch.as_tensor(lang.log_prob(everything.numpy())))
+    assert 0 < possible.sum() < len(possible)
+    texts = everything[possible]
+    w = widths(reveal_probabilities("cosine", 2))
+    right = formula = with_exact = unspoilt = 0.0
+    for sigma in itertools.product(range(2), repeat=size):
+        chance, order = w[list(sigma)].prod(), np.array(sigma)
+        later = torch.tensor([[s >= sigma[i] for s in sigma] for i in range(size)])
+        met = torch.stack([leak(torch.where(h, mask, texts))[:, i] for i, h in enumerate(later)])
+        kept = (1 - met).prod(dim=0)
+        probs = (teacher_forced_log_prob(d, texts, order).exp() for d in (network, clean, exact))
+        of_network, of_clean, of_exact = probs
+        right += chance * float(of_network.sum())
+        formula += chance * float(of_clean @ kept)
+        with_exact += chance * float(of_exact @ kept)
+        unspoilt += chance * float(of_clean.sum())
+    assert right == pytest.approx(formula, abs=1e-12)
+    assert abs(right - with_exact) > 1e-3 and right < unspoilt - 1e-3
+
+
 def intervals(row, key):
     return (row["parts"][key][name] for name in ("value", "low", "high"))
 

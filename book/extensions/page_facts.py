@@ -134,9 +134,10 @@ def write_pages(app, exception):
         encoding="utf-8",
     )
     first = f"{root}{app.config.root_doc}.html"
+    order = {name: place for place, name in enumerate(app.env.external_site_map)}
     links = "".join(
         f'<li><a href="{root}{name}.html">{escape(app.env.titles[name].astext())}</a></li>\n'
-        for name in names[1:]
+        for name in sorted(names[1:], key=lambda name: order.get(name, len(order)))
     )
     missing = Template(MISSING.read_text(encoding="utf-8"))
     (out / "404.html").write_text(

@@ -44,8 +44,9 @@ class ChapterStatus(SphinxDirective):
         self.env.note_dependency(str(source))
         known = json.loads(source.read_text(encoding="utf-8"))
         rows, groups = [], {}
-        for page in sorted(self.env.found_docs):
-            if not self.env.doc2path(page).endswith(".ipynb"):
+        self.env.note_dependency(str(Path(self.env.srcdir) / "_toc.yml"))
+        for page in self.env.external_site_map:  # in the order of the book
+            if page not in self.env.found_docs or not self.env.doc2path(page).endswith(".ipynb"):
                 continue
             link = addnodes.pending_xref(
                 "", nodes.inline("", page), refdomain="std", reftype="doc", reftarget=f"/{page}",

@@ -16,6 +16,8 @@ class TitlesInIndex(SphinxTransform):
     def apply(self):
         for box in list(self.document.findall(nodes.Admonition)):
             label, title = box.get("label"), box.next_node(nodes.title)
+            if "exercise" in box["classes"]:
+                continue
             if not label or title is None or any(title.findall(nodes.math)):
                 continue
             words = title.astext().strip().strip("()").replace(";", ",")

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -24,10 +23,7 @@ from tree import ROOT, SETTINGS
 
 # Colab publishes what its machines have (https://github.com/googlecolab/backend-info): hundreds of
 # packages, of which the chapters may use these.  What mdm_lab asks for besides, pip brings.
-COLAB_HAS = (
-    *("torch", "numpy", "scipy", "matplotlib", "ipywidgets"),
-    *("ipykernel", "pip", "setuptools"),
-)
+COLAB_HAS = ("torch", "numpy", "matplotlib", "ipywidgets", "ipykernel", "pip", "setuptools")
 PACKAGED = ("mdm_lab", "book/results", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 
 
@@ -124,9 +120,11 @@ class Environment:
             kernel_name="clean", kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(specs)])
         )
         client = NotebookClient(
-            notebook, km=manager, timeout=600, resources={"metadata": {"path": str(folder)}}
+            notebook,
+            km=manager,
+            timeout=600,
+            shutdown_kernel="immediate",
+            resources={"metadata": {"path": str(folder)}},
         )
-        try:
-            client.execute(env=self.variables(**more))
-        finally:
-            run_sync(manager.shutdown_kernel)(now=True)
+        # A manager that is handed over is put away, with its sockets, only when asked.
+        client.execute(cleanup_kc=True, env=self.variables(**more))

@@ -39,7 +39,7 @@ TO_MATHML = """async formulas => {
   return found;
 }"""
 # What XHTML knows of HTML's attributes; the rest served the site's styles and scripts.
-KEPT = {"id", "class", "href", "src", "alt", "title", "lang", "role", "start", "colspan", "rowspan"}
+KEPT = {"id", "class", "href", "src", "alt", "title", "lang", "start", "colspan", "rowspan"}
 PLAIN = ("pre", "code")  # colours of code do not matter on a reader
 
 

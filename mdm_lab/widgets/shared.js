@@ -72,7 +72,8 @@ function choice(name, options, value, changed) {
     field.disabled = Boolean(fixed);
   };
   offer(options, value);
-  return { element: make("label", {}, make("span", { class: "mdm-name" }, name), field), offer };
+  const wide = options.some(([, text]) => String(text).length > 13);  // more than fits beside another
+  return { element: make("label", { class: wide && "mdm-wide" }, make("span", { class: "mdm-name" }, name), field), offer };
 }
 
 // A labelled slider over the entries of a list; text(entry) is what it shows and what is read out.
@@ -103,7 +104,7 @@ function button(text, pressed, kind) {
 // Axes with a grid, drawn at the size at which they are shown. x and y are
 // {low, high, log, ticks: [[value, text], ...], label}; `inside` is clipped to the plot.
 function chart(width, height, x, y, attributes, top = 10) {
-  const left = 56, right = 14, bottom = 44;
+  const left = 62, right = 14, bottom = 44;
   const wide = width - left - right, high = height - top - bottom;
   const part = (axis, value) => {
     const on = axis.log ? Math.log : (v) => v;
