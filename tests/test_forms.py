@@ -19,7 +19,7 @@ import volume
 import yaml
 from bs4 import BeautifulSoup
 from pypdf import PdfReader
-from tree import ROOT, SITE, chapters, html, pages
+from tree import ROOT, SITE, chapters, config, html, pages
 
 LABELS = colab.collect_labels(pages())
 on_the_site = pytest.mark.skipif(not SITE.exists(), reason="no site: make book")
@@ -41,6 +41,21 @@ def test_page_offers_its_student_notebook(path):
     assert notebook.cells[0].source.endswith(f'"{colab.requirement()}"')
     assert not any(cell.get("outputs") for cell in notebook.cells)
     assert any(cell.source == colab.YOUR_CODE for cell in notebook.cells)
+
+
+@on_the_site
+def test_site_links_to_what_publishing_puts_there():
+    """No build of the pages makes these files, so no check of links within the site sees them."""
+    page = html(ROOT / "book" / "how-to-use.md").read_text(encoding="utf-8")
+    folder = f"{config()['html']['baseurl']}download/"
+    offered = {
+        link["href"].removeprefix(folder)
+        for link in BeautifulSoup(page, "html.parser").select(f'a[href^="{folder}"]')
+    }
+    workflow = (ROOT / ".github" / "workflows" / "publish.yml").read_text(encoding="utf-8")
+    stem, ends = re.search(r"cp ([\w-]+)\.\{([\w,]+)\} html/download/", workflow).groups()
+    assert offered == {f"{stem}.{end}" for end in ends.split(",")}
+    assert offered >= {pdf.PDF.name, epub.EPUB.name}
 
 
 @on_the_site

@@ -1,8 +1,9 @@
 """Sphinx extension: mends in the theme's pages what would shut a reader out.
 
-The theme leaves its sidebar outside every landmark, colours nothing until its script has run, and
-MyST writes the empty corner of a table as a heading without words.  tests/test_accessibility.py
-and tests/test_browser.py find each of these again where it is not mended.
+The theme leaves its sidebar outside every landmark and colours nothing until its script has run;
+MyST writes the empty corner of a table as a heading without words; docutils gives the entries of a
+list of sources a role that no list allows.  tests/test_accessibility.py and tests/test_browser.py
+find each of these again where it is not mended.
 """
 
 import re
@@ -21,6 +22,8 @@ MENDS = [
         r'<div id="pst-primary-sidebar" (?!role)',
         '<div id="pst-primary-sidebar" role="complementary" aria-label="Book" ',
     ),
+    (r' role="doc-biblioentry"', ' role="listitem"'),
+    (r' role="doc-backlink"', ""),
     (r'<th class="head[^"]*">(?:<p></p>)?\s*</th>', "<td></td>"),
 ]
 

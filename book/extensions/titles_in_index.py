@@ -20,7 +20,9 @@ class TitlesInIndex(SphinxTransform):
                 continue
             if not label or title is None or any(title.findall(nodes.math)):
                 continue
-            words = title.astext().strip().strip("()").replace(";", ",")
+            words = title.astext().strip().replace(";", ",")
+            if words.startswith("(") and words.endswith(")"):
+                words = words[1:-1]
             if words:
                 entry = ("single", words[0].upper() + words[1:], label, "", None)
                 box.parent.insert(box.parent.index(box), addnodes.index(entries=[entry]))

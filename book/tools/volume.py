@@ -135,7 +135,10 @@ def mathjax_settings() -> str:
         if found := re.search(r"<script[^>]*>\s*window\.MathJax\s*=.*?</script>", text, re.S):
             own = re.sub(r"<script[^>]*>", "<script>", found[0])
             break
-    plain = "{...MathJax.options, enableMenu: false, enableAssistiveMml: false}"
+    plain = (  # with the menu's setting, which would have the last word
+        "{...MathJax.options, enableMenu: false, enableAssistiveMml: false,"
+        " menuOptions: {settings: {assistiveMml: false}}}"
+    )
     return (
         f"{own}<script>MathJax.options = {plain};</script>"
         f'<script src="{component.as_uri()}"></script>'

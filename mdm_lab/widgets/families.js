@@ -106,7 +106,7 @@ mount("family", (live, { controls, pool, told, plots }) => {
     const [head, ...rows] = numbers.open ? tableOf(plot, marksOf(plot)) : [[]];
     const cell = (tag, scope) => (value) => make(tag, { scope }, String(value));
     table.replaceChildren(
-      make("thead", {}, make("tr", {}, head.map(cell("th", "col")))),
+      make("thead", {}, make("tr", {}, head.map((word) => word ? cell("th", "col")(word) : make("td", {})))),
       make("tbody", {}, rows.map(([first, ...rest]) => make("tr", {}, cell("th", "row")(first), rest.map(cell("td"))))));
   });
 
