@@ -332,7 +332,7 @@ def test_pages_read_without_javascript(browser, site):
     page, failures = context.new_page(), {}
     page.set_default_timeout(PATIENCE)
     for name in PAGES:
-        page.goto(site + name, wait_until="domcontentloaded")
+        page.goto(site + name, wait_until="load")  # with its style sheets
         found = page.evaluate(WITHOUT_SCRIPTS)
         if found:
             failures[name] = found

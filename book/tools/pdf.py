@@ -5,11 +5,13 @@ says on which page each chapter begins, the second time the table of contents sa
 """
 
 import os
+import re
 from pathlib import Path
 
 import matplotlib
 from playwright.sync_api import sync_playwright
 from pypdf import PdfReader, PdfWriter
+from pypdf.generic import NameObject, TextStringObject
 from tree import BUILD, SITE, address, find_browser
 from volume import Leaf, browser_flags, leaves, mathjax_settings, settings
 
@@ -101,6 +103,19 @@ def page_numbers(path: Path, names: list[str]) -> dict[str, int]:
     return {name: reader.get_destination_page_number(places[name]) + 1 for name in names}
 
 
+def mend_outline(entry, titles: list[str]) -> None:
+    """Chromium writes a heading that begins a page twice, and no space where its line breaks."""
+    while entry is not None:
+        entry = entry.get_object()
+        mend_outline(entry.get("/First"), titles)
+        written = "".join(entry.get("/Title", "").split())
+        for title in titles:
+            number, name = re.fullmatch(r"(\d+\.|)(.*)", "".join(title.split())).groups()
+            if written.startswith(2 * number or name) and written.endswith(name):
+                entry[NameObject("/Title")] = TextStringObject(title)
+        entry = entry.get("/Next")
+
+
 def main(target: Path = PDF) -> None:
     found = leaves(together=True)
     names = [leaf.name for leaf in found]
@@ -121,6 +136,7 @@ def main(target: Path = PDF) -> None:
     about = settings()
     writer = PdfWriter(clone_from=target)
     writer.add_metadata({"/Title": about["title"], "/Author": about["author"]})
+    mend_outline(writer.root_object["/Outlines"].get_object()["/First"], [x.title for x in found])
     writer.write(target)
     count, size = len(PdfReader(target).pages), target.stat().st_size / 1e6
     print(f"{count} pages, {size:.1f} MB: {os.path.relpath(target)}")
