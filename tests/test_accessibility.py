@@ -23,10 +23,10 @@ VIEWS = {
 # that no page needs any more is an error.
 ACCEPTED: dict[tuple[str, str], str] = {}
 MATHS_PAGE = "book/notation.html"
-# What is the same thousands of times over is looked at a few times, or axe takes minutes a page: the
-# glyphs of a drawn formula, which are hidden from readers of the screen and have the colour of the
-# text around them (one letter of the formula's width stands for them); the words of code, of which
-# the first of each kind stays coloured; and the numbers behind a figure, of which four rows stay.
+# What is the same thousands of times over is looked at a few times, or axe takes minutes a page:
+# the glyphs of a drawn formula, which are hidden from readers of the screen and have the colour of
+# the text around them (one letter of the formula's width stands for them); the words of code, of
+# which the first of each kind stays coloured; and the numbers behind a figure: four rows stay.
 FEWER = """(glyphs) => {
   if (glyphs) {
     const drawn = [...document.querySelectorAll("mjx-math")];
