@@ -284,6 +284,22 @@ def test_colab_button_leads_to_the_generated_edition(opened):
     assert branch == "colab" and (ROOT / notebook).samefile(path)
 
 
+# Speed
+
+
+@pytest.mark.parametrize("name", sorted(PAGES, key=lambda n: -(SITE / n).stat().st_size)[:3])
+def test_a_long_page_answers_within_a_second(browser, site, name):
+    """Of processor time, so that a busy machine does not count, until the page can be used."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    meter = context.new_cdp_session(page)
+    meter.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.goto(site + name, wait_until="domcontentloaded")
+    taken = {m["name"]: m["value"] for m in meter.send("Performance.getMetrics")["metrics"]}
+    context.close()
+    assert 0 < taken["TaskDuration"] < 1
+
+
 # A look before a link is followed
 
 
