@@ -318,6 +318,13 @@ def test_root_leads_to_the_first_page():
     assert page.find("meta", property="og:title")["content"] == config()["title"]
 
 
+@pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
+def test_every_chapter_has_a_figure_that_moves(path):
+    for figure in soup(html(path)).select("article figure.mdm-explorable"):
+        assert figure.find("script", type="application/json") and figure.find("img", alt=True)
+    assert soup(html(path)).select("article figure.mdm-explorable")
+
+
 def test_status_page_has_every_chapter_from_its_record():
     known = json.loads(execute.STATUS.read_text(encoding="utf-8"))
     table = soup(SITE / "book" / "status.html").find("table")
