@@ -13,9 +13,13 @@ class Explorable(SphinxDirective):
 
     def run(self):
         name = self.arguments[0]
-        if name not in widgets.__all__:
-            raise self.error(f"mdm_lab.widgets has no figure {name!r}")
-        return [nodes.raw("", getattr(widgets, name)().html, format="html")]
+        try:
+            figure = getattr(widgets, name)()
+        except (AttributeError, TypeError):
+            figure = None
+        if not isinstance(figure, widgets.Explorable):
+            raise self.error(f"mdm_lab.widgets has no figure {name!r} that needs no arguments")
+        return [nodes.raw("", figure.html, format="html")]
 
 
 def setup(app):
