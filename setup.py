@@ -13,7 +13,7 @@ class BuildWithResults(build_py):
         """Build as always, then add the results."""
         super().run()
         source = Path(__file__).parent / "book" / "results"
-        for kind in ("*.json", "*/*.safetensors"):
+        for kind in ("*.json", "*/*.json", "*/*.safetensors"):
             for result in source.glob(kind):
                 target = Path(self.build_lib) / "mdm_lab" / "results" / result.relative_to(source)
                 self.mkpath(str(target.parent))

@@ -420,3 +420,13 @@ def test_two_processes_train_the_same_networks(tmp_path):
     assert set(found[0]) == set(found[1]) == {"2-gram mdm", "2-gram ar"}
     for key, losses in found[0].items():
         assert losses == pytest.approx(found[1][key], rel=1e-5)
+
+
+def test_abandoned_runs_are_those_that_were_made_again_at_a_lower_rate():
+    abandoned = json.loads((trained_models.folder_of("cpu") / "abandoned.json").read_text())
+    models = SIZES["trained-models"]["cpu"].models
+    again = {f"{label} mdm" for label, model in models.items() if "rates" in model}
+    assert set(abandoned["parts"]) == again
+    for key, run in abandoned["parts"].items():
+        kept = load("trained-models")["parts"][key]
+        assert run["parameters"] == kept["parameters"] and run["validation"] > kept["validation"]

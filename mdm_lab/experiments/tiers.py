@@ -136,7 +136,7 @@ RECIPE = {"batch_size": 32, "report_every": 100, "validate_every": 1000, "checkp
 # A 4-gram over 8 tokens turns out to be more than this budget can teach, so one over 4 is added.
 SMALL = {"small 4-gram": {"language": "4-gram", "vocab_size": 4, "mdm": 30_000, "ar": 2000}}
 CPU_MODELS = {**_models(8, (6000, 24_000, 60_000, 16_000), (3000, 5000, 6000, 4000)), **SMALL}
-# At the recipe's rate the losses of these two jumped in a long run and never quite recovered.
+# At the recipe's rate the losses of these two jumped in a long run and ended above those at half.
 for _name in ("3-gram", "HMM"):
     CPU_MODELS[_name]["rates"] = {"mdm": 1.5e-3}
 SIZES["trained-models"] = {

@@ -98,14 +98,19 @@ def file_of(folder, label, kind):
     return Path(folder) / f"{label.replace(' ', '-')}-{kind}.safetensors"
 
 
+def folder_of(tier="cpu"):
+    """The committed folder of networks. At the tier cpu it also has `abandoned.json`: histories of
+    runs at the recipe's own learning rate, whose losses jumped, and which were made again."""
+    inside = results.FOLDER if results.FOLDER.is_dir() else files("mdm_lab") / "results"
+    return Path(inside / f"trained-models.{tier}")
+
+
 def network_of(label, kind, tier="cpu", folder=None):
     """The trained network of a label, kind "mdm" or "ar", and what its file says of it.
 
     From `folder`, or the committed one. Raises FileNotFoundError with the command that makes it.
     """
-    if folder is None:
-        inside = results.FOLDER if results.FOLDER.is_dir() else files("mdm_lab") / "results"
-        folder = inside / f"trained-models.{tier}"
+    folder = folder_of(tier) if folder is None else folder
     file = file_of(folder, label, kind)
     if not file.is_file():
         tier = Path(folder).suffix.removeprefix(".")  # the folder that was asked for says which
